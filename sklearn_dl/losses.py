@@ -1,0 +1,176 @@
+"""What is minimised: name -> per-sample loss and the link from outputs to predictions.
+
+Every loss maps outputs of shape (..., n_outputs) and targets to unreduced values of shape (...):
+the training loop weighs and averages them, the diagnosis compares them row by row. All leading
+axes are allowed, so the same function serves one model and a stack of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "CLASSIFIER_LOSSES",
+    "REGRESSOR_LOSSES",
+    "Link",
+    "Loss",
+    "classifier_loss",
+    "regressor_loss",
+]
+
+Link = Literal["softmax", "sigmoid", "identity"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A per-sample loss with its link.
+
+    Attributes
+    ----------
+    function : callable
+        ``(outputs, target) -> losses``; with ``smooths``, also ``smoothing`` as third argument.
+    link : {"softmax", "sigmoid", "identity"}
+        Maps outputs to class probabilities or to the (standardised) target.
+    target : {"index", "matrix"}
+        Targets are class indices of shape (...) or values of shape (..., n_outputs).
+    smooths : bool
+        Whether ``function`` takes label smoothing, a float or a tensor that broadcasts over (...).
+    """
+
+    function: Callable[..., Tensor]
+    link: Link
+    target: Literal["index", "matrix"]
+    smooths: bool = False
+
+    def __call__(self, outputs: Tensor, target: Tensor, smoothing: Tensor | float = 0.0) -> Tensor:
+        """Unreduced losses of shape (...) for outputs of shape (..., n_outputs)."""
+        if self.smooths:
+            return self.function(outputs, target, smoothing)
+        return self.function(outputs, target)
+
+
+def _is_zero(smoothing: Tensor | float) -> bool:
+    return not isinstance(smoothing, Tensor) and smoothing == 0.0
+
+
+def softmax_cross_entropy(outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
+    """``-sum_k q_k log p_k`` with ``q = (1 - e) onehot + e / K`` (Szegedy et al. 2016, eq. 3)."""
+    if _is_zero(smoothing):
+        flat = F.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none")
+        return flat.view(target.shape)
+    log_p = torch.log_softmax(outputs, -1)
+    hit = -log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return (1 - smoothing) * hit - smoothing * log_p.mean(-1)
+
+
+def softmax_squared_error(outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
+    """``sum_k (p_k - q_k)^2`` on the softmax probabilities (the Brier score, Brier 1950)."""
+    n_classes = outputs.shape[-1]
+    q = F.one_hot(target, n_classes).to(outputs.dtype)
+    if not _is_zero(smoothing):
+        spread = smoothing.unsqueeze(-1) if isinstance(smoothing, Tensor) else smoothing
+        q = q * (1 - spread) + spread / n_classes
+    return (torch.softmax(outputs, -1) - q).square().sum(-1)
+
+
+def _smoothed_labels(target: Tensor, smoothing: Tensor | float) -> Tensor:
+    if _is_zero(smoothing):
+        return target
+    spread = smoothing.unsqueeze(-1) if isinstance(smoothing, Tensor) else smoothing
+    return target * (1 - spread) + spread / 2
+
+
+def sigmoid_cross_entropy(outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
+    """Mean over labels of the binary cross-entropy, each label smoothed as a two-class problem."""
+    labels = _smoothed_labels(target, smoothing)
+    return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none").mean(-1)
+
+
+def sigmoid_squared_error(outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
+    """Mean over labels of ``(sigmoid(z) - q)^2``."""
+    return (torch.sigmoid(outputs) - _smoothed_labels(target, smoothing)).square().mean(-1)
+
+
+def squared_error(outputs: Tensor, target: Tensor) -> Tensor:
+    """Mean over outputs of ``(f - y)^2``."""
+    return (outputs - target).square().mean(-1)
+
+
+def absolute_error(outputs: Tensor, target: Tensor) -> Tensor:
+    """Mean over outputs of ``|f - y|``."""
+    return (outputs - target).abs().mean(-1)
+
+
+def huber(outputs: Tensor, target: Tensor) -> Tensor:
+    """Mean over outputs of Huber's loss with ``delta = 1`` standard deviation of the target.
+
+    ``0.5 r^2`` for ``|r| < 1``, else ``|r| - 0.5`` (Huber 1964).
+    """
+    return F.huber_loss(outputs, target, reduction="none").mean(-1)
+
+
+@dataclass(frozen=True)
+class Pinball:
+    """Mean over outputs of ``max(q r, (q - 1) r)``, ``r = y - f`` (Koenker and Bassett 1978)."""
+
+    quantile: float
+
+    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Unreduced losses of shape (...)."""
+        residual = target - outputs
+        q = self.quantile
+        return torch.maximum(q * residual, (q - 1) * residual).mean(-1)
+
+
+CLASSIFIER_LOSSES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    # name: (one class a row, several labels a row)
+    "cross_entropy": (softmax_cross_entropy, sigmoid_cross_entropy),
+    "mse": (softmax_squared_error, sigmoid_squared_error),
+}
+REGRESSOR_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": squared_error,
+    "mae": absolute_error,
+    "huber": huber,
+}
+
+
+@dataclass(frozen=True)
+class _UserLoss:
+    """A user's ``loss(outputs, target) -> losses`` on (n, n_outputs), checked and mapped over stacks."""
+
+    function: Callable[[Tensor, Tensor], Any]
+
+    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
+        lead = outputs.shape[:-1]
+        losses = self.function(outputs.flatten(0, -2), target.flatten(0, len(lead) - 1))
+        n = lead.numel()
+        if not isinstance(losses, Tensor) or losses.ndim == 0 or losses.shape[0] != n:
+            seen = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise ValueError(
+                f"a callable loss must return one value a row, shape ({n},); got {seen}. "
+                "Return the unreduced losses (reduction='none' in torch)."
+            )
+        return losses.flatten(1).mean(1).view(lead) if losses.ndim > 1 else losses.view(lead)
+
+
+def classifier_loss(loss: str | Callable[..., Any], *, multilabel: bool) -> Loss:
+    """The loss of a classifier; targets are class indices, or 0/1 columns where multilabel."""
+    link: Link = "sigmoid" if multilabel else "softmax"
+    target: Literal["index", "matrix"] = "matrix" if multilabel else "index"
+    if callable(loss):
+        return Loss(_UserLoss(loss), link, target)
+    return Loss(CLASSIFIER_LOSSES[loss][multilabel], link, target, smooths=True)
+
+
+def regressor_loss(loss: str | Callable[..., Any], *, quantile: float) -> Loss:
+    """The loss of a regressor on targets of shape (..., n_outputs)."""
+    if callable(loss):
+        return Loss(_UserLoss(loss), "identity", "matrix")
+    function = Pinball(quantile) if loss == "pinball" else REGRESSOR_LOSSES[loss]
+    return Loss(function, "identity", "matrix")

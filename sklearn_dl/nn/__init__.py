@@ -1,0 +1,6 @@
+"""Networks with a leading model axis: inputs (n_models, batch, n_features) -> (n_models, batch, n_outputs)."""
+
+from sklearn_dl.nn.architecture import MODULES, Architecture, build
+from sklearn_dl.nn.layers import ACTIVATIONS, Batch, Stacked
+
+__all__ = ["ACTIVATIONS", "MODULES", "Architecture", "Batch", "Stacked", "build"]

@@ -1,0 +1,245 @@
+"""What a stack of models is made of: layers whose parameters carry a leading model axis.
+
+Shapes: n_models M, rows of a batch B, features F or H. Every layer maps (M, B, F) to (M, B, H), draws
+its initial values for one model at a time from that model's generator, and can give one of its
+models back as the plain torch layer with the same function (``plain``).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+__all__ = [
+    "ACTIVATIONS",
+    "Batch",
+    "Elementwise",
+    "Stacked",
+    "StackedBatchNorm",
+    "StackedDropout",
+    "StackedLayerNorm",
+    "StackedLinear",
+]
+
+#: name -> (function, the torch module that is the same function)
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], type[nn.Module]]] = {
+    "relu": (torch.relu, nn.ReLU),
+    "gelu": (nn.functional.gelu, nn.GELU),
+    "silu": (nn.functional.silu, nn.SiLU),
+    "selu": (torch.selu, nn.SELU),
+    "tanh": (torch.tanh, nn.Tanh),
+    "sigmoid": (torch.sigmoid, nn.Sigmoid),
+    "identity": (lambda x: x, nn.Identity),
+}
+
+
+class Elementwise(nn.Module):
+    """A user's activation function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the function."""
+        return self.function(x)
+
+
+@dataclass
+class Batch:
+    """What a layer may need to know of the batch beside its inputs.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (n_models, batch) or None
+        Weight of each row, 0 for the padding of a ragged stack; None where all rows count alike.
+    rows : sequence of int or None
+        Rows of each model in this batch, padding not counted; None where no row is padding.
+    """
+
+    weight: Tensor | None = None
+    rows: Sequence[int] | None = None
+
+
+class Stacked(nn.Module):
+    """A layer or network of M models."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Map (M, B, F) to (M, B, H)."""
+
+    @abstractmethod
+    def reset(self, model: int, generator: Generator) -> None:
+        """Draw the initial values of one model."""
+
+    @abstractmethod
+    def plain(self, model: int) -> nn.Module:
+        """One model as a plain torch module on (batch, n_features), in evaluation mode."""
+
+
+class StackedLinear(Stacked):
+    """``x W + b`` for M models; W has shape (M, F, H), the transpose of ``nn.Linear``'s.
+
+    Initial values are ``nn.Linear``'s own: all uniform in ``+-1 / sqrt(F)``. Without ``bias`` where a
+    batch normalisation follows, which would take it out again.
+    """
+
+    def __init__(self, n_models: int, n_in: int, n_out: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_models, n_in, n_out))
+        self.bias = nn.Parameter(torch.empty(n_models, 1, n_out)) if bias else None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Map (M, B, F) to (M, B, H)."""
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
+        return torch.baddbmm(self.bias, x, self.weight)
+
+    @torch.no_grad()
+    def reset(self, model: int, generator: Generator) -> None:
+        """Draw the initial values of one model."""
+        bound = 1 / math.sqrt(max(1, self.weight.shape[1]))
+        for parameter in self.parameters():
+            row = parameter[model]
+            # drawn in float64 whatever the dtype, so that the dtype does not change the draw
+            drawn = torch.empty(row.shape, dtype=torch.float64, device=generator.device)
+            row.copy_(drawn.uniform_(-bound, bound, generator=generator))
+
+    def plain(self, model: int) -> nn.Module:
+        """One model as ``nn.Linear``."""
+        _, n_in, n_out = self.weight.shape
+        layer = nn.Linear(n_in, n_out, bias=self.bias is not None, device="meta")
+        layer.weight = nn.Parameter(self.weight[model].detach().mT.contiguous())
+        if self.bias is not None:
+            layer.bias = nn.Parameter(self.bias[model, 0].detach().clone())
+        return layer
+
+
+class StackedBatchNorm(Stacked):
+    """Batch normalisation with weighted statistics, each model by its own (Ioffe and Szegedy 2015).
+
+    In training the mean and variance of a batch weigh each row by its sample weight; padding rows
+    weigh nothing. The running averages follow ``nn.BatchNorm1d``: momentum 0.1, unbiased variance.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum, eps = 0.1, 1e-5
+
+    def __init__(self, n_models: int, n_features: int) -> None:
+        super().__init__()
+        shape = (n_models, 1, n_features)
+        self.weight = nn.Parameter(torch.ones(shape))
+        self.bias = nn.Parameter(torch.zeros(shape))
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_var", torch.ones(shape))
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Map (M, B, F) to (M, B, F)."""
+        mean, var = (
+            self._statistics(x, batch) if self.training else (self.running_mean, self.running_var)
+        )
+        return torch.addcmul(self.bias, x - mean, self.weight * (var + self.eps).rsqrt())
+
+    def _statistics(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.weight is None:
+            var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+            rows: Tensor | float = float(x.shape[1])
+        else:
+            total = batch.weight.sum(1, keepdim=True)
+            share = (batch.weight / total).unsqueeze(-1)
+            mean = (share * x).sum(1, keepdim=True)
+            var = (share * (x - mean).square()).sum(1, keepdim=True)
+            rows = 1 / share.square().sum(1, keepdim=True)  # Kish's effective number of rows
+        with torch.no_grad():
+            degrees = (rows - 1).clamp(min=1.0) if isinstance(rows, Tensor) else max(rows - 1, 1.0)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (rows / degrees), self.momentum)
+        return mean, var
+
+    @torch.no_grad()
+    def reset(self, model: int, generator: Generator) -> None:
+        """Start as the identity."""
+        self.weight[model].fill_(1)
+        self.bias[model].zero_()
+        self.running_mean[model].zero_()
+        self.running_var[model].fill_(1)
+
+    def plain(self, model: int) -> nn.Module:
+        """One model as ``nn.BatchNorm1d``."""
+        layer = nn.BatchNorm1d(self.weight.shape[2], eps=self.eps, momentum=self.momentum)
+        layer.weight = nn.Parameter(self.weight[model, 0].detach().clone())
+        layer.bias = nn.Parameter(self.bias[model, 0].detach().clone())
+        layer.running_mean = self.running_mean[model, 0].clone()
+        layer.running_var = self.running_var[model, 0].clone()
+        return layer.eval()
+
+
+class StackedLayerNorm(Stacked):
+    """Layer normalisation with one gain and bias a model (Ba et al. 2016)."""
+
+    eps = 1e-5
+
+    def __init__(self, n_models: int, n_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_models, 1, n_features))
+        self.bias = nn.Parameter(torch.zeros(n_models, 1, n_features))
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Map (M, B, F) to (M, B, F)."""
+        normal = nn.functional.layer_norm(x, x.shape[-1:], eps=self.eps)
+        return torch.addcmul(self.bias, normal, self.weight)
+
+    @torch.no_grad()
+    def reset(self, model: int, generator: Generator) -> None:
+        """Start as the identity."""
+        self.weight[model].fill_(1)
+        self.bias[model].zero_()
+
+    def plain(self, model: int) -> nn.Module:
+        """One model as ``nn.LayerNorm``."""
+        layer = nn.LayerNorm(self.weight.shape[2], eps=self.eps)
+        layer.weight = nn.Parameter(self.weight[model, 0].detach().clone())
+        layer.bias = nn.Parameter(self.bias[model, 0].detach().clone())
+        return layer
+
+
+class StackedDropout(Stacked):
+    """Dropout with a rate a model (Srivastava et al. 2014), each drawing from its own generator.
+
+    A model draws exactly (its rows, H) numbers a step, so its draws are the same alone or in a stack.
+    ``arm`` gives the layer its rates and generators before training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates: Sequence[float] = ()
+        self.generators: Sequence[Generator] = ()
+
+    def arm(self, rates: Sequence[float], generators: Sequence[Generator]) -> None:
+        """Set each model's rate in [0, 1) and source of random numbers."""
+        self.rates, self.generators = rates, generators
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Zero each value with its model's rate, scale the rest to keep the mean."""
+        if not self.training or not any(self.rates):
+            return x
+        mask = torch.ones_like(x)
+        for model, rate in enumerate(self.rates[: x.shape[0]]):
+            if rate:
+                rows = x.shape[1] if batch.rows is None else batch.rows[model]
+                drawn = mask[model, :rows]
+                drawn.bernoulli_(1 - rate, generator=self.generators[model]).div_(1 - rate)
+        return x * mask
+
+    def reset(self, model: int, generator: Generator) -> None:
+        """Nothing to draw."""
+
+    def plain(self, model: int) -> nn.Module:
+        """One model as ``nn.Dropout``."""
+        return nn.Dropout(self.rates[model] if self.rates else 0.0)

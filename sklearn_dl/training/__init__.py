@@ -1,0 +1,28 @@
+"""The one training loop: jobs in, trained models out."""
+
+from sklearn_dl.training.inputs import DenseInputs, Inputs, SparseInputs
+from sklearn_dl.training.job import (
+    DivergenceError,
+    Examples,
+    FitJob,
+    FitResult,
+    ModelState,
+    Recipe,
+)
+from sklearn_dl.training.trainer import submit, train_alone, train_stack, trainer
+
+__all__ = [
+    "DenseInputs",
+    "DivergenceError",
+    "Examples",
+    "FitJob",
+    "FitResult",
+    "Inputs",
+    "ModelState",
+    "Recipe",
+    "SparseInputs",
+    "submit",
+    "train_alone",
+    "train_stack",
+    "trainer",
+]

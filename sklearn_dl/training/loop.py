@@ -1,0 +1,252 @@
+"""A stack of models in training: one step, one epoch, one evaluation.
+
+The axes are always (n_models, batch, feature). Nothing is read back from the device within an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from sklearn_dl.nn import Batch, build
+from sklearn_dl.nn.layers import StackedDropout
+from sklearn_dl.nn.replicated import Replicated
+from sklearn_dl.training.batches import Batches, Step, padded
+from sklearn_dl.training.job import Examples, FitJob, ModelState
+from sklearn_dl.training.model import Model
+from sklearn_dl.training.parameters import ParameterMatrix
+from sklearn_dl.training.updates import StackOptimizer
+
+__all__ = ["Stack"]
+
+#: Rows evaluated at a time.
+EVALUATION_ROWS = 8192
+
+
+class Stack:
+    """Models that train together; ``models`` are sorted by length and settings."""
+
+    def __init__(self, models: Sequence[Model], states: Sequence[ModelState | None]) -> None:
+        self.models = list(models)
+        job = models[0].job
+        self.loss, self.device, self.dtype = job.loss, job.device, job.dtype
+        self.network = build(job.architecture, len(models))
+        self.parameters = ParameterMatrix(self.network, job.device, job.dtype)
+        for i, (model, state) in enumerate(zip(models, states, strict=True)):
+            if state is None:
+                self.network.reset(i, model.generator)
+            else:
+                self.parameters.load(i, state)
+        self._arm_noise()
+        self.optimizer = StackOptimizer(self.parameters, self.models)
+        self.batches = Batches(self.models, job.device, job.dtype)
+        smoothing = [m.job.recipe.label_smoothing for m in models]
+        self._smoothing: Tensor | None = None
+        if any(smoothing):
+            self._smoothing = self.parameters.values.new_tensor(smoothing).unsqueeze(1)
+        self._augmented = any(m.job.recipe.augmentation is not None for m in models)
+        self._n_bound = len(models)
+        self._before = self.parameters.snapshot()
+        self._last_steps = {m.n_steps - 1 for m in models}
+        self._held_out = _held_out([m.job.validation for m in models], job.device, job.dtype)
+        self._first_loss: Tensor | None = None
+
+    def _arm_noise(self) -> None:
+        rates = [m.job.recipe.dropout for m in self.models]
+        generators = [m.noise for m in self.models]
+        for module in self.network.modules():
+            if isinstance(module, StackedDropout):
+                module.arm(rates, generators)
+            elif isinstance(module, Replicated) and not self.models[0].job.stackable:
+                module.generators = generators
+
+    def bind(self, n_models: int) -> None:
+        """Let the first ``n_models`` models take part in the next steps."""
+        if n_models != self._n_bound:
+            self._n_bound = n_models
+            self.parameters.bind(n_models)
+            self.optimizer.activate(n_models)
+
+    def outputs(self, x: Tensor, batch: Batch) -> Tensor:
+        """Forward pass, (n_models, rows, n_outputs)."""
+        return self.network.forward(x, batch)
+
+    def losses(self, outputs: Tensor, target: Tensor, *, training: bool) -> Tensor:
+        """Unreduced losses, (n_models, rows); label smoothing only in training."""
+        if training and self._smoothing is not None:
+            return self.loss(outputs, target, self._smoothing[: outputs.shape[0]])
+        return self.loss(outputs, target)
+
+    def train_step(
+        self, index: int, step: Step, announce: Callable[[], None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Forward, backward and update of step ``index`` of the epoch.
+
+        ``announce`` is called when the gradient is known and nothing has moved yet.
+
+        Returns
+        -------
+        losses : Tensor of shape (n_models, rows)
+            Before the update.
+        outputs : Tensor of shape (n_models, rows, n_outputs)
+        """
+        self.bind(step.n_models)
+        self.optimizer.set_rates(index)
+        losses, outputs = self.backward(step)
+        if announce is not None:
+            announce()
+        self.optimizer.step(record=index in self._last_steps)
+        return losses, outputs
+
+    def backward(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Forward and backward pass: the gradient is left in ``parameters.gradient``."""
+        x = self._augment(step) if self._augmented else step.x
+        outputs = self.outputs(x, step.batch)
+        losses = self.losses(outputs, step.target, training=True)
+        # the sum over models of their batch losses: models share no parameter, so its gradient is
+        # each model's own
+        self.parameters.backward(torch.dot(losses.flatten(), step.share.flatten()))
+        return losses.detach(), outputs
+
+    def _augment(self, step: Step) -> Tensor:
+        x = step.x.clone()
+        for i in range(step.n_models):
+            model = self.models[i]
+            if model.job.recipe.augmentation is not None:
+                rows = x.shape[1] if step.batch.rows is None else step.batch.rows[i]
+                x[i, :rows] = model.job.recipe.augmentation(x[i, :rows], model.noise)
+        return x
+
+    def begin_epoch(self) -> None:
+        """Set the clock of the epoch."""
+        self.bind(len(self.models))
+        self.optimizer.begin_epoch()
+        self.network.train()
+        self._totals = torch.zeros(len(self.models), device=self.device, dtype=torch.float64)
+        self._begun = time.perf_counter()
+
+    def train_epoch(self) -> None:
+        """All steps of one epoch."""
+        self.begin_epoch()
+        index = 0
+        for relative, steps in self.batches.epoch():
+            losses = []
+            for step in steps:
+                losses.append(self.train_step(index, step)[0])
+                index += 1
+            self.count(relative, losses, steps)
+
+    def count(self, relative: Tensor | None, losses: list[Tensor], steps: list[Step]) -> None:
+        """Add the losses of a block of steps to the epoch's total."""
+        if self._first_loss is None:
+            self._first_loss = (losses[0] * steps[0].share).sum(1)
+        whole = losses[0] if len(losses) == 1 else None
+        if whole is None and all(step.n_models == steps[0].n_models for step in steps):
+            whole = torch.cat(losses, dim=1)
+        if whole is not None and steps[0].batch.rows is None:
+            weighed = whole if relative is None else whole * relative[: whole.shape[0]]
+            self._totals[: whole.shape[0]] += weighed.sum(1, dtype=torch.float64)
+            return
+        for value, step in zip(losses, steps, strict=True):
+            # share x rows = relative weight, 0 for padding
+            rows = step.share.new_tensor(step.batch.rows or [value.shape[1]] * step.n_models)
+            weighed = (value * step.share).sum(1, dtype=torch.float64) * rows
+            self._totals[: step.n_models] += weighed
+
+    @torch.no_grad()
+    def evaluate(self) -> list[tuple[float, float]]:
+        """Loss and score of each model on its validation rows; NaN where it has none."""
+        if self._held_out is None:
+            return [(math.nan, math.nan)] * len(self.models)
+        self.bind(len(self.models))
+        self.network.eval()
+        folds, target, share = self._held_out
+        loss = torch.zeros(len(self.models), device=self.device, dtype=torch.float64)
+        outputs = []
+        for start in range(0, target.shape[1], EVALUATION_ROWS):
+            rows = slice(start, min(start + EVALUATION_ROWS, target.shape[1]))
+            parts = [fold.inputs.rows(rows.start, rows.stop).to(self.device) for fold in folds]
+            out = self.outputs(padded(parts, rows.stop - rows.start), Batch())
+            losses = self.losses(out, target[:, rows], training=False)
+            # a padding row weighs nothing, also where a diverged model gives it no number
+            loss += torch.where(share[:, rows] > 0, losses * share[:, rows], 0.0).sum(1)
+            outputs.append(out)
+        scores = _scores(self.models[0].job, torch.cat(outputs, 1), target, share)
+        return list(zip(loss.tolist(), scores, strict=True))
+
+    @torch.no_grad()
+    def end_epoch(self, held_out: list[tuple[float, float]]) -> None:
+        """Close the epoch for every model: history, stopping rules, divergence."""
+        totals, norms = self._totals.tolist(), self.optimizer.norms.tolist()
+        seconds = time.perf_counter() - self._begun
+        if self._first_loss is not None:
+            for model, value in zip(self.models, self._first_loss.tolist(), strict=True):
+                model.note_start(value)
+        for i, model in enumerate(self.models):
+            if model.done:
+                continue
+            record = {
+                "train_loss": totals[i] / model.job.n_rows,
+                "valid_loss": held_out[i][0],
+                "valid_score": held_out[i][1],
+                "learning_rate": self.optimizer.rate(i),
+                "gradient_norm": norms[i],
+                "seconds": seconds,
+            }
+            model.end_epoch(record, partial(self.row, i), partial(self.row, i, before=True))
+        self._before = self.parameters.snapshot()
+
+    def row(self, i: int, *, before: bool = False) -> ModelState:
+        """The numbers of one model, now or as they were before this epoch."""
+        state = self.parameters.row(i, self._before if before else None)
+        if self.models[i].job.keep_optimizer and not before:
+            state.optimizer = self.optimizer.row(i)
+        return state
+
+    def shrunk(self) -> Stack:
+        """A stack of the models that go on, with all their state."""
+        going = [i for i, model in enumerate(self.models) if not model.done]
+        states = [self.parameters.row(i) for i in going]
+        for i in going:
+            self.models[i].optimizer_state = self.optimizer.row(i)
+        return Stack([self.models[i] for i in going], states)
+
+
+def _held_out(
+    folds: Sequence[Examples | None], device: torch.device, dtype: torch.dtype
+) -> tuple[list[Examples], Tensor, Tensor] | None:
+    """The validation rows of the models, their padded targets, and shares that sum to 1 a model."""
+    present = [fold.to(device) for fold in folds if fold is not None]
+    if not present:
+        return None
+    longest = max(len(fold) for fold in present)
+    ones = [torch.ones(len(fold), device=device, dtype=dtype) for fold in present]
+    weights = [
+        one if fold.weight is None else fold.weight.to(dtype)
+        for one, fold in zip(ones, present, strict=True)
+    ]
+    target = padded([fold.target for fold in present], longest)
+    return present, target, padded([w / w.sum() for w in weights], longest)
+
+
+def _scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list[float]:
+    """Weighted accuracy or R2 of each model; ``share`` sums to 1 over a model's rows."""
+    if job.score == "accuracy":
+        hit = (
+            outputs.argmax(-1) == target
+            if job.loss.target == "index"
+            else ((outputs > 0) == (target > 0.5)).all(-1)
+        )
+        return [float(v) for v in (hit * share).sum(1)]
+    if job.score == "r2":
+        weight = share.unsqueeze(-1)
+        residual = (weight * (outputs - target).square()).sum(1)
+        mean = (weight * target).sum(1, keepdim=True)
+        spread = (weight * (target - mean).square()).sum(1)
+        return [float(v) for v in (1 - residual / spread.clamp(min=1e-30)).mean(-1)]
+    return [math.nan] * outputs.shape[0]
