@@ -1,0 +1,671 @@
+"""DLClassifier and DLRegressor: the scikit-learn contract and nothing else."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import compute_class_weight, compute_sample_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_dl import fitting
+from sklearn_dl.augmentation import AUGMENTATIONS
+from sklearn_dl.fitting import Rows
+from sklearn_dl.losses import (
+    CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
+    Loss,
+    classifier_loss,
+    regressor_loss,
+)
+from sklearn_dl.nn import ACTIVATIONS, MODULES
+from sklearn_dl.optimizers import OPTIMIZERS
+from sklearn_dl.parameter_docs import documented
+from sklearn_dl.recipes import PLAIN, auto_batch_size
+from sklearn_dl.schedules import SCHEDULES
+from sklearn_dl.tabular import Table, TabularEncoder, check_table, table_dtype
+from sklearn_dl.targets import Scale, check_labels, check_values, probabilities
+from sklearn_dl.training import FitJob, FitResult, ModelState, submit
+
+__all__ = ["PLAIN", "DLClassifier", "DLRegressor"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class _Network(CallbackSupportMixin, BaseEstimator):
+    """What the classifier and the regressor share: parameters, and rows in, trained network out.
+
+    A dataclass writes ``__init__`` from the annotations, so each parameter and default stands once.
+    """
+
+    hidden_layer_sizes: tuple[int, ...] = (256, 256)
+    activation: str | Callable[[torch.Tensor], torch.Tensor] = "relu"
+    normalization: str | None = None
+    dropout: float = 0.0
+    module: str | Callable[[int, int], torch.nn.Module] = "auto"
+    optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw"
+    learning_rate: float = 0.001
+    momentum: float | None = None
+    rms_decay: float | None = None
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = None
+    schedule: str | Callable[[float], float] | None = "cosine"
+    decay_every: int | None = None
+    decay_factor: float | None = None
+    warmup: float = 0.05
+    batch_size: int | Literal["auto"] = "auto"
+    max_epochs: int | Literal["auto"] = "auto"
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    augmentation: str | Callable[..., torch.Tensor] | None = None
+    categorical_features: Any = "from_dtype"
+    preprocessing: str | None = "auto"
+    warm_start: bool = False
+    random_state: Any = None
+    verbose: bool | int = False
+    dtype: str = "auto"
+    device: Any = None
+    callbacks: list[Any] | None = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS)), callable],
+        "normalization": [StrOptions({"batch", "layer"}), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "module": [StrOptions(set(MODULES)), callable],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left"), None],
+        "rms_decay": [Interval(Real, 0, 1, closed="left"), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "schedule": [StrOptions(set(SCHEDULES)), callable, None],
+        "decay_every": [Interval(Integral, 1, None, closed="left"), None],
+        "decay_factor": [Interval(Real, 0, 1, closed="right"), None],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "augmentation": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "preprocessing": [StrOptions({"auto", "standard"}), None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "dtype": [StrOptions({"auto", "float32", "float64"})],
+        "device": [str, torch.device, Integral, None],
+        "callbacks": [list, tuple, None],
+    }
+
+    # learnt in fit: numbers by name, the arguments of their Architecture, a list a column of history
+    _state: dict[str, NDArray[Any]] = field(init=False)
+    _network: dict[str, Any] = field(init=False)
+    _history: dict[str, list[float]] = field(init=False)
+
+    # what differs between the two
+
+    @abstractmethod
+    def _check_target(self, y: Any) -> NDArray[Any]:
+        """Check y; (n,) or (n, n_outputs)."""
+
+    @abstractmethod
+    def _learn_target(self, rows: Rows) -> Rows:
+        """Set what is learnt from y, and encode it."""
+
+    @abstractmethod
+    def _encode_target(self, rows: Rows) -> Rows:
+        """Encode targets as they were learnt."""
+
+    @abstractmethod
+    def _loss(self) -> Loss:
+        """The loss to minimise."""
+
+    _score_name: ClassVar[Literal["accuracy", "r2"]]
+
+    # fitting
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any] | None = None,
+        *,
+        incremental: bool = False,
+        target_known: bool = False,
+    ) -> Self:
+        self._check_finite_parameters()
+        fitted = hasattr(self, "_state")
+        resume = fitted and (incremental or self.warm_start)
+        table = self._check_table(X, reset=not resume)
+        rows = fitting.checked_rows(table, self._check_target(y), sample_weight)
+        known = resume or target_known
+        rows = self._encode_target(rows) if known else self._learn_target(rows)
+        held_out = None
+        if not (resume and incremental):
+            self._seed, self._n_partial = fitting.new_seed(self.random_state), 0
+        if validation is not None:
+            held_out = self._validation_rows(*validation)
+        elif self.early_stopping and not incremental:
+            rows, held_out = fitting.hold_out(
+                rows, self.validation_fraction, self._seed, self._strata(rows)
+            )
+        if not resume:
+            self.encoder_ = TabularEncoder(
+                preprocessing=self.preprocessing, categorical_features=self.categorical_features
+            ).fit_table(rows.table, rows.weight)
+        job = self._job(rows, held_out, resume=resume, incremental=incremental)
+        result = submit(self._with_hooks(job, X, y))
+        self._keep(job, result, incremental=incremental)
+        return self
+
+    def _check_finite_parameters(self) -> None:
+        for name in ("learning_rate", "weight_decay", "tol"):
+            if not isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)!r}.")
+
+    def _check_table(self, X: Any, *, reset: bool) -> Table:
+        return check_table(self, X, reset=reset, allow_nan=self.preprocessing is not None)
+
+    def _strata(self, rows: Rows) -> NDArray[Any] | None:
+        return rows.target if rows.target.dtype == np.int64 else None
+
+    def _validation_rows(self, X: Any, y: Any) -> Rows:
+        if X is None or y is None:
+            given, missing = ("X_val", "y_val") if y is None else ("y_val", "X_val")
+            raise ValueError(f"fit got {given} without {missing}: give both or none.")
+        table = self._check_table(X, reset=False)
+        return self._encode_target(fitting.checked_rows(table, self._check_target(y), None))
+
+    def _job(self, rows: Rows, held_out: Rows | None, *, resume: bool, incremental: bool) -> FitJob:
+        recipe = fitting.recipe_of(
+            self, len(rows), incremental=incremental, watched=held_out is not None
+        )
+        architecture = fitting.architecture_of(self, self.encoder_.n_encoded_, self.n_outputs_)
+        start = None
+        if resume:
+            self._check_same_network(architecture)
+            start = fitting.torch_state(self._state, getattr(self, "_optimizer_state", {}))
+            architecture = fitting.Architecture(**self._network)
+        dtype = self._training_dtype(rows)
+        self._network = {**vars(architecture)}
+        self._n_partial += 1
+        return FitJob(
+            architecture=architecture,
+            loss=self._loss(),
+            recipe=recipe,
+            examples=fitting.encoded_examples(self.encoder_, rows, dtype),
+            seed=self._seed + self._n_partial - 1,
+            validation=None
+            if held_out is None
+            else fitting.encoded_examples(self.encoder_, held_out, dtype),
+            score=self._score_name,
+            start=start,
+            device=fitting.torch_device(self.device),
+            dtype=dtype,
+            callbacks=tuple(self.callbacks or ()),
+            verbose=bool(self.verbose),
+            keep_optimizer=incremental or self.warm_start,
+            stackable=fitting.is_stackable(architecture),
+        )
+
+    def _check_same_network(self, asked: fitting.Architecture) -> None:
+        had = fitting.Architecture(**self._network)
+        if asked != had:
+            differs = [k for k, v in vars(asked).items() if v != getattr(had, k)]
+            raise ValueError(
+                f"cannot go on training a network with another {' and '.join(differs)}: had "
+                f"{[getattr(had, k) for k in differs]}, got {[getattr(asked, k) for k in differs]}. "
+                "Set warm_start=False to start afresh."
+            )
+
+    def _training_dtype(self, rows: Rows) -> torch.dtype:
+        if self.dtype != "auto":
+            return torch.float64 if self.dtype == "float64" else torch.float32
+        batch_size = auto_batch_size(len(rows)) if self.batch_size == "auto" else self.batch_size
+        exact = table_dtype(rows.table) == np.float64 and len(rows) <= batch_size
+        return torch.float64 if exact else torch.float32
+
+    def _with_hooks(self, job: FitJob, X: Any, y: Any) -> FitJob:
+        """Tell scikit-learn's callbacks of each epoch, where there are any."""
+        context = self._init_callback_context(max_subtasks=job.max_epochs)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        if not getattr(self, "_skl_callbacks", None):
+            return job
+
+        def on_epoch(record: dict[str, float], now: Callable[[], ModelState]) -> bool:
+            def fitted() -> dict[str, Any]:
+                state = fitting.numpy_state(now())
+                return {"_state": state, "_module": fitting.plain_module(self._network, state)}
+
+            epoch = context.subcontext(task_name="epoch")
+            epoch.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            stop = epoch.call_on_fit_task_end(
+                estimator=self, X=X, y=y, reconstruction_attributes=fitted
+            )
+            return bool(stop)
+
+        return replace(job, on_epoch=on_epoch)
+
+    def _keep(self, job: FitJob, result: FitResult, *, incremental: bool) -> None:
+        """Take over what training gave, then report what went wrong in it."""
+        history = result.history
+        goes_on = incremental and hasattr(self, "_history")
+        self._state = fitting.numpy_state(result.state)
+        self._module = fitting.plain_module(self._network, self._state)
+        self._optimizer_state = result.state.optimizer
+        self._history = _joined(self._history, history) if goes_on else history
+        self.n_iter_ = len(self._history.get("train_loss", []))
+        self.loss_curve_ = list(self._history.get("train_loss", []))
+        scores = self._history.get("valid_score", [])
+        self.validation_scores_ = list(scores) if job.validation is not None else None
+        self.best_epoch_ = result.best_epoch
+        self.n_parameters_ = sum(p.numel() for p in self._module.parameters())
+        if result.error is not None:
+            raise result.error
+        if result.interrupted:
+            warnings.warn(
+                f"training was interrupted after {self.n_iter_} epochs; the model trained so far is kept.",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif not incremental:
+            fitting.warn_if_not_converged(history, job.recipe)
+
+    # what a fitted estimator shows
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """A row an epoch, see the class."""
+        check_is_fitted(self)
+        return fitting.history_frame(self._history)
+
+    @property
+    def module_(self) -> torch.nn.Module:
+        """The trained network as a plain torch module."""
+        check_is_fitted(self)
+        if not hasattr(self, "_module"):  # after unpickling
+            self._module = fitting.plain_module(self._network, self._state)
+        return self._module
+
+    def encode(self, X: Any) -> NDArray[Any]:
+        """The inputs of ``module_`` for X, (n, n_encoded)."""
+        check_is_fitted(self)
+        dtype = next(iter(self._state.values())).dtype
+        return self.encoder_.transform_table(self._check_table(X, reset=False), dtype)
+
+    def _outputs(self, X: Any) -> NDArray[Any]:
+        """Outputs of the network, float32 where X is, else float64."""
+        check_is_fitted(self)
+        table = self._check_table(X, reset=False)
+        outputs = fitting.network_outputs(self.module_, self.encoder_, table)
+        return outputs.astype(
+            np.float32 if table_dtype(table) == np.float32 else np.float64, copy=False
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there are weights."""
+        return hasattr(self, "_state")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is stored: parameters, weights and history, but nothing torch-made."""
+        state: dict[str, Any] = super().__getstate__()
+        return {k: v for k, v in state.items() if k not in ("_module", "_optimizer_state")}
+
+    def __sklearn_tags__(self) -> Any:
+        """What kinds of input work."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self.preprocessing is not None
+        return tags
+
+
+def _joined(a: dict[str, list[float]], b: dict[str, list[float]]) -> dict[str, list[float]]:
+    first = len(a["epoch"])
+    return {k: a[k] + ([first + e for e in b[k]] if k == "epoch" else b[k]) for k in b}
+
+
+@documented(
+    """loss : {"cross_entropy", "mse"} or callable, default="cross_entropy"
+        "mse" is the squared error of the softmax probabilities. A callable ``(outputs, target) ->
+        losses`` maps outputs (n, n_classes) before the softmax and class indices (n,) to (n,).
+    label_smoothing : float in [0, 1), default=0
+        Share of each target spread evenly over the classes (Szegedy et al. 2016).
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss, as in scikit-learn."""
+)
+@dataclass(kw_only=True, eq=False, repr=False)
+class DLClassifier(ClassifierMixin, _Network):
+    """A neural network classifier for tables as they are.
+
+    Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches.
+    Numbers, categories, dates and missing values are encoded inside. One class a row, or a 0/1 matrix
+    of labels.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels; the positions of the labels where y is a 0/1 matrix.
+    {attributes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn_dl import DLClassifier
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> scores = cross_val_score(DLClassifier(max_epochs=30, random_state=0), X, y, cv=5)
+    >>> bool(scores.mean() > 0.9)
+    True
+    """
+
+    loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "cross_entropy"
+    label_smoothing: float = 0.0
+    class_weight: dict[Any, float] | str | None = None
+
+    _score_name = "accuracy"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_Network._parameter_constraints,
+        "loss": [StrOptions(set(CLASSIFIER_LOSSES)), callable],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> Self:
+        """Train a network.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,) or (n_rows, n_labels)
+            Labels of any type, or a 0/1 matrix.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Not negative; a row of weight zero is as good as absent.
+        X_val, y_val : default=None
+            Rows whose loss is watched; used by ``early_stopping`` instead of held-out rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a parameter or data that cannot be used; the message says what was seen.
+        DivergenceError
+            The training loss became non-finite or exploded.
+        """
+        validation = None if X_val is None and y_val is None else (X_val, y_val)
+        return self._fit(X, y, sample_weight, validation)
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train one more epoch on these rows, at the constant learning rate.
+
+        The first call decides the encoding of the columns, and needs ``classes``: all labels that will
+        ever come (with a 0/1 matrix the positions of its columns). Other parameters as in ``fit``.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once: give partial_fit a dict, such as "
+                "dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y)))."
+            )
+        if _check_partial_fit_first_call(self, classes):
+            self._take_classes(self.classes_, multilabel=np.ndim(y) == 2)
+        return self._fit(X, y, sample_weight, incremental=True, target_known=True)
+
+    def _check_target(self, y: Any) -> NDArray[Any]:
+        return check_labels(y, self)[0]
+
+    def _take_classes(self, classes: NDArray[Any], *, multilabel: bool) -> None:
+        self.classes_, self._multilabel = classes, multilabel
+        self.n_outputs_ = len(classes)
+
+    def _learn_target(self, rows: Rows) -> Rows:
+        multilabel = rows.target.ndim == 2
+        classes = np.arange(rows.target.shape[1]) if multilabel else np.unique(rows.target)
+        if len(classes) < 2 and not multilabel:
+            raise ValueError(
+                f"{type(self).__name__} needs at least two classes in y, got the one class "
+                f"{classes[0]!r} in {len(rows)} rows (of weight above zero)."
+            )
+        self._take_classes(classes, multilabel=multilabel)
+        return self._encode_target(rows)
+
+    def _encode_target(self, rows: Rows) -> Rows:
+        if (rows.target.ndim == 2) != self._multilabel:
+            kinds = {True: "a 0/1 matrix of labels", False: "one class a row"}
+            raise ValueError(
+                f"y was {kinds[self._multilabel]} before and is {kinds[not self._multilabel]} now."
+            )
+        if self._multilabel:
+            if rows.target.shape[1] != self.n_outputs_:
+                raise ValueError(
+                    f"y has {rows.target.shape[1]} labels, expected {self.n_outputs_}."
+                )
+            factor = None
+            if self.class_weight is not None:
+                factor = compute_sample_weight(self.class_weight, rows.target.astype(np.int64))
+            return self._weighed(rows, rows.target, factor)
+        codes = np.searchsorted(self.classes_, rows.target).clip(max=len(self.classes_) - 1)
+        unknown = self.classes_[codes] != rows.target
+        if unknown.any():
+            raise ValueError(
+                f"y has labels {np.unique(rows.target[unknown])[:5].tolist()} that are none of the "
+                f"classes {self.classes_[:20].tolist()} known from the first fit."
+            )
+        if self.class_weight is None:
+            return self._weighed(rows, codes, None)
+        weight = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=rows.target, sample_weight=rows.weight
+        )
+        return self._weighed(rows, codes, weight[codes])
+
+    @staticmethod
+    def _weighed(rows: Rows, target: NDArray[Any], factor: NDArray[np.float64] | None) -> Rows:
+        if factor is None:
+            return Rows(rows.table, target, rows.weight)
+        weight = factor if rows.weight is None else rows.weight * factor
+        weighed = Rows(rows.table, target, weight.astype(np.float64))
+        return weighed if weight.all() else weighed.at(np.flatnonzero(weight))
+
+    def _loss(self) -> Loss:
+        return classifier_loss(self.loss, multilabel=self._multilabel)
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Outputs of the network before softmax or sigmoid.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes) or (n_rows, n_labels)
+            For two classes of shape (n_rows,): the output of the second minus that of the first.
+        """
+        outputs = self._outputs(X)
+        if not self._multilabel and outputs.shape[1] == 2:
+            difference: NDArray[Any] = outputs[:, 1] - outputs[:, 0]
+            return difference
+        return outputs
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probability of each class, or of each label by itself.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes) or (n_rows, n_labels)
+        """
+        return probabilities(self._outputs(X), self._loss().link)
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Logarithm of ``predict_proba``."""
+        outputs = self._outputs(X)
+        if self._multilabel:
+            result: NDArray[Any] = -np.logaddexp(0, -outputs)
+            return result
+        return log_softmax(outputs, axis=1)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class, or the labels with a probability above one half.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_labels)
+        """
+        outputs = self._outputs(X)
+        if self._multilabel:
+            return (outputs > 0).astype(np.int64)
+        labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        """Several labels a row work."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+@documented(
+    """loss : {"mse", "mae", "huber", "pinball"} or callable, default="mse"
+        Squared, absolute, Huber's (one standard deviation of y) or the quantile error, in standardised
+        units of y. A callable ``(outputs, target) -> losses`` maps two (n, n_outputs) to (n,).
+    quantile : float in (0, 1), default=0.5
+        The quantile that "pinball" estimates."""
+)
+@dataclass(kw_only=True, eq=False, repr=False)
+class DLRegressor(RegressorMixin, _Network):
+    """A neural network regressor for tables as they are.
+
+    Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches, with
+    each output of y standardised. Numbers, categories, dates and missing values are encoded inside.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn_dl import DLRegressor
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> scores = cross_val_score(DLRegressor(max_epochs=20, random_state=0), X, y, cv=5)
+    >>> bool(scores.mean() > 0.4)
+    True
+    """
+
+    loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "mse"
+    quantile: float = 0.5
+
+    _score_name = "r2"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_Network._parameter_constraints,
+        "loss": [StrOptions({*REGRESSOR_LOSSES, "pinball"}), callable],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> Self:
+        """Train a network.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+        sample_weight : array-like of shape (n_rows,), default=None
+            Not negative; a row of weight zero is as good as absent.
+        X_val, y_val : default=None
+            Rows whose loss is watched; used by ``early_stopping`` instead of held-out rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a parameter or data that cannot be used; the message says what was seen.
+        DivergenceError
+            The training loss became non-finite or exploded.
+        """
+        validation = None if X_val is None and y_val is None else (X_val, y_val)
+        return self._fit(X, y, sample_weight, validation)
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train one more epoch on these rows, at the constant learning rate.
+
+        The first call decides the encoding of the columns and the units of y. Parameters as in ``fit``.
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _check_target(self, y: Any) -> NDArray[Any]:
+        return check_values(y, self)
+
+    def _learn_target(self, rows: Rows) -> Rows:
+        self._flat = rows.target.ndim == 1
+        columns = rows.target.reshape(len(rows), -1)
+        self.n_outputs_ = columns.shape[1]
+        scale = Scale.of(columns, rows.weight)
+        self._target_mean, self._target_deviation = scale.mean, scale.deviation
+        return self._encode_target(rows)
+
+    @property
+    def _scale(self) -> Scale:
+        return Scale(self._target_mean, self._target_deviation)
+
+    def _encode_target(self, rows: Rows) -> Rows:
+        columns = rows.target.reshape(len(rows), -1)
+        if columns.shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {columns.shape[1]} outputs, expected {self.n_outputs_}.")
+        return Rows(rows.table, self._scale.standardise(columns), rows.weight)
+
+    def _loss(self) -> Loss:
+        return regressor_loss(self.loss, quantile=self.quantile)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The estimate of y, in its units.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_outputs)
+            As y was in ``fit``.
+        """
+        outputs = self._outputs(X)
+        values = self._scale.restore(outputs)
+        return values[:, 0] if self._flat else values
+
+    def __sklearn_tags__(self) -> Any:
+        """Several outputs work."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,280 @@
+"""From checked rows and an estimator's parameters to a job, and from its result to predictions."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+
+from sklearn_dl.augmentation import augmentation_function
+from sklearn_dl.nn import Architecture, build
+from sklearn_dl.nn.replicated import can_be_stacked
+from sklearn_dl.optimizers import optimizer_spec
+from sklearn_dl.recipes import auto_batch_size, auto_max_epochs
+from sklearn_dl.tabular import Table, TabularEncoder
+from sklearn_dl.training import DenseInputs, Examples, Inputs, ModelState, Recipe, SparseInputs
+from sklearn_dl.training.threads import limited_threads, threads_for
+
+__all__ = [
+    "Architecture",
+    "Rows",
+    "architecture_of",
+    "checked_hidden_sizes",
+    "checked_rows",
+    "encoded_examples",
+    "history_frame",
+    "hold_out",
+    "is_stackable",
+    "network_outputs",
+    "new_seed",
+    "numpy_state",
+    "plain_module",
+    "recipe_of",
+    "torch_device",
+    "torch_state",
+    "warn_if_not_converged",
+]
+
+#: Below so many rows no validation split is made.
+FEWEST_ROWS_TO_SPLIT = 10
+#: Rows encoded and predicted at a time: bounds the memory of a prediction.
+PREDICTION_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows of a table with their targets.
+
+    Attributes
+    ----------
+    table : DataFrame, ndarray or csr_array of shape (n, n_features)
+    target : ndarray of shape (n,) or (n, n_outputs)
+    weight : ndarray of shape (n,) or None
+        Positive.
+    """
+
+    table: Table
+    target: NDArray[Any]
+    weight: NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.target)
+
+    def at(self, index: NDArray[np.intp]) -> Rows:
+        """Some of the rows."""
+        weight = None if self.weight is None else self.weight[index]
+        return Rows(_safe_indexing(self.table, index), self.target[index], weight)
+
+
+def checked_rows(table: Table, target: NDArray[Any], sample_weight: Any) -> Rows:
+    """Rows of equal number; those of weight zero are dropped before anything is counted."""
+    check_consistent_length(table, target)
+    if sample_weight is None:
+        return Rows(table, target, None)
+    weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
+    rows = Rows(table, target, weight)
+    return rows if weight.all() else rows.at(np.flatnonzero(weight))
+
+
+def new_seed(random_state: Any) -> int:
+    """A seed for a fit; without a random state a fresh one that moves no global state."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def hold_out(
+    rows: Rows, fraction: float, seed: int, labels: NDArray[Any] | None
+) -> tuple[Rows, Rows | None]:
+    """Split off validation rows, stratified by ``labels`` where every class has rows enough."""
+    n = len(rows)
+    if n < FEWEST_ROWS_TO_SPLIT:
+        warnings.warn(
+            f"early_stopping needs at least {FEWEST_ROWS_TO_SPLIT} rows to hold some out, got {n}: all "
+            "rows are trained on for max_epochs epochs.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return rows, None
+    n_held_out = min(n - 1, max(1, round(fraction * n)))
+    stratify = None
+    if labels is not None:
+        counts = np.unique(labels, return_counts=True)[1]
+        if counts.min() >= 2 and len(counts) <= min(n_held_out, n - n_held_out):
+            stratify = labels
+    train, test = train_test_split(
+        np.arange(n), test_size=n_held_out, random_state=seed, stratify=stratify
+    )
+    return rows.at(np.sort(train)), rows.at(np.sort(test))
+
+
+def checked_hidden_sizes(sizes: Any) -> tuple[int, ...]:
+    """Positive ints as a tuple; a single int is one layer."""
+    listed = (sizes,) if np.ndim(sizes) == 0 else tuple(sizes)
+    if not all(
+        isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in listed
+    ):
+        raise ValueError(f"hidden_layer_sizes must be positive ints, got {sizes!r}.")
+    return tuple(int(s) for s in listed)
+
+
+def torch_device(device: Any) -> torch.device:
+    """The device to train on, checked to be there."""
+    try:
+        found = torch.get_default_device() if device is None else torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={device!r} cannot be used here: {reason}") from error
+    return found
+
+
+def architecture_of(estimator: Any, n_features: int, n_outputs: int) -> Architecture:
+    """The network that the parameters ask for."""
+    return Architecture(
+        estimator.module,
+        n_features,
+        n_outputs,
+        checked_hidden_sizes(estimator.hidden_layer_sizes),
+        estimator.activation,
+        estimator.normalization,
+    )
+
+
+def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) -> Recipe:
+    """How to train ``n_rows`` rows; ``partial_fit`` makes one epoch at the constant rate."""
+    batch_size = estimator.batch_size
+    epochs = estimator.max_epochs
+    return Recipe(
+        optimizer=optimizer_spec(
+            estimator.optimizer, momentum=estimator.momentum, rms_decay=estimator.rms_decay
+        ),
+        learning_rate=float(estimator.learning_rate),
+        batch_size=auto_batch_size(n_rows) if batch_size == "auto" else int(batch_size),
+        max_epochs=1
+        if incremental
+        else auto_max_epochs(n_rows)
+        if epochs == "auto"
+        else int(epochs),
+        weight_decay=float(estimator.weight_decay),
+        max_grad_norm=estimator.max_grad_norm,
+        schedule=None if incremental else estimator.schedule,
+        decay_every=estimator.decay_every,
+        decay_factor=estimator.decay_factor,
+        warmup=0.0 if incremental else float(estimator.warmup),
+        dropout=float(estimator.dropout),
+        label_smoothing=float(getattr(estimator, "label_smoothing", 0.0)),
+        augmentation=augmentation_function(estimator.augmentation),
+        early_stopping=bool(estimator.early_stopping) and watched,
+        n_iter_no_change=estimator.n_iter_no_change,
+        tol=float(estimator.tol),
+    )
+
+
+def encoded_examples(encoder: TabularEncoder, rows: Rows, dtype: torch.dtype) -> Examples:
+    """Rows as the loop wants them; a sparse table is encoded batch by batch."""
+    numpy_dtype = np.dtype(str(dtype).removeprefix("torch."))
+    inputs: Inputs
+    if isinstance(rows.table, csr_array):
+        inputs = SparseInputs(rows.table, encoder.transform_table, encoder.n_encoded_, numpy_dtype)
+    else:
+        inputs = DenseInputs(_tensor(encoder.transform_table(rows.table, numpy_dtype)))
+    target = torch.from_numpy(rows.target)
+    weight = None if rows.weight is None else torch.from_numpy(rows.weight)
+    return Examples(inputs, target if target.dtype == torch.int64 else target.to(dtype), weight)
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    """Share memory, also with a read-only array, which nothing here writes to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
+def plain_module(network: dict[str, Any], state: dict[str, NDArray[Any]]) -> torch.nn.Module:
+    """A trained network as a plain torch module in evaluation mode.
+
+    Parameters
+    ----------
+    network : dict
+        Arguments of ``Architecture``.
+    state : dict of str to ndarray
+        Its parameters and buffers.
+    """
+    stack = build(Architecture(**network), 1)
+    with torch.no_grad():
+        for name, value in (*stack.named_parameters(), *stack.named_buffers()):
+            value.data = _tensor(state[name]).unsqueeze(0)
+    return stack.plain(0).eval()
+
+
+def network_outputs(module: torch.nn.Module, encoder: TabularEncoder, table: Table) -> NDArray[Any]:
+    """Outputs of a trained network for a checked table, (n, n_outputs), in its own precision."""
+    n = int(table.shape[0])
+    first = next(module.parameters(), torch.empty(0))
+    dtype = np.dtype(str(first.dtype).removeprefix("torch."))
+    flops = 2.0 * sum(p.numel() for p in module.parameters()) * min(n, PREDICTION_ROWS)
+    outputs = []
+    with torch.inference_mode(), limited_threads(threads_for(flops)):
+        for start in range(0, n, PREDICTION_ROWS):
+            chunk = table if n <= PREDICTION_ROWS else _chunk(table, start)
+            rows = _tensor(encoder.transform_table(chunk, dtype)).to(first.device)
+            outputs.append(module(rows).cpu().numpy())
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+
+def _chunk(table: Table, start: int) -> Table:
+    rows = slice(start, start + PREDICTION_ROWS)
+    return table.iloc[rows] if isinstance(table, pd.DataFrame) else table[rows]
+
+
+def history_frame(history: dict[str, list[float]]) -> pd.DataFrame:
+    """The public history, a row an epoch."""
+    names = ("epoch", "train_loss", "valid_loss", "learning_rate", "gradient_norm", "seconds")
+    frame = pd.DataFrame({name: history.get(name, []) for name in names}, columns=list(names))
+    return frame.astype({"epoch": int})
+
+
+def warn_if_not_converged(history: dict[str, list[float]], recipe: Recipe) -> None:
+    """Warn where a constant rate was still making progress in each of the last epochs."""
+    losses = history["train_loss"]
+    patience = recipe.n_iter_no_change
+    if recipe.schedule is not None or len(losses) < recipe.max_epochs or len(losses) <= patience:
+        return
+    falls = -np.diff(losses[-patience - 1 :])
+    if (falls > recipe.tol).all():
+        warnings.warn(
+            f"the training loss was still falling after max_epochs={recipe.max_epochs} epochs (by more "
+            f"than tol={recipe.tol:g} in each of the last {patience}). Train longer, or with a larger "
+            "learning_rate, or set a schedule.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
+def numpy_state(state: ModelState) -> dict[str, NDArray[Any]]:
+    """The numbers of a model as arrays, for an estimator to keep."""
+    return {name: value.numpy() for name, value in state.values.items()}
+
+
+def torch_state(state: dict[str, NDArray[Any]], optimizer: dict[str, Any]) -> ModelState:
+    """The numbers of a model for the loop to go on from."""
+    return ModelState({name: _tensor(value) for name, value in state.items()}, optimizer)
+
+
+def is_stackable(architecture: Architecture) -> bool:
+    """Whether models of this architecture can train as one stack; checks a user's module."""
+    return not callable(architecture.module) or can_be_stacked(
+        architecture.module, architecture.n_features, architecture.n_outputs
+    )

@@ -1,0 +1,127 @@
+"""What each hyperparameter means, written once for both estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["documented"]
+
+T = TypeVar("T", bound=type)
+
+_PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
+        Units of each hidden layer. ``()`` is the linear model.
+    activation : {"relu", "gelu", "silu", "selu", "tanh", "sigmoid", "identity"} or callable, \\
+            default="relu"
+        Applied after each hidden layer. A callable maps a tensor to one of the same shape.
+    normalization : {"batch", "layer"} or None, default=None
+        Normalise the units before each activation: over the batch (Ioffe and Szegedy 2015) or over
+        the layer (Ba et al. 2016).
+    dropout : float in [0, 1), default=0
+        Share of hidden units zeroed at each training step (Srivastava et al. 2014).
+    module : {"auto", "mlp", "residual"} or callable, default="auto"
+        "auto": the measured best. "mlp": the plain network of ``hidden_layer_sizes``. "residual": a
+        linear map to the first hidden size, then a residual block a hidden size. A callable
+        ``(n_features, n_outputs) -> torch.nn.Module`` maps (n, n_features) to (n, n_outputs).
+    @loss@
+    optimizer : {"sgd", "adagrad", "rmsprop", "adam", "adamw"}, class or partial, default="adamw"
+        A name, a ``torch.optim.Optimizer`` class, or a ``functools.partial`` of one.
+    learning_rate : float > 0, default=0.001
+        Step size before the schedule.
+    momentum : float in [0, 1) or None, default=None
+        Momentum of "sgd" and "rmsprop", beta1 of the Adams. None: 0.9, but 0 for "rmsprop".
+    rms_decay : float in [0, 1) or None, default=None
+        Decay of the squared-gradient average: 0.9 for "rmsprop" (Hinton 2012), 0.999 for the Adams
+        (Kingma and Ba 2015) where None.
+    weight_decay : float >= 0, default=0.01
+        L2 penalty on all parameters; decoupled from the gradient for "adamw" (Loshchilov and Hutter
+        2019).
+    max_grad_norm : float > 0 or None, default=None
+        Gradients with a larger Euclidean norm are scaled down to it (Pascanu et al. 2013).
+    schedule : {"step", "exponential", "cosine", "one_cycle", "plateau"}, callable or None, \\
+            default="cosine"
+        Multiplier of the learning rate as a function of progress towards ``max_epochs``, in [0, 1];
+        "plateau" reads the loss instead. ``partial_fit`` uses the constant rate.
+    decay_every : int or None, default=None
+        Epochs between two falls of "step". None: a third of ``max_epochs``.
+    decay_factor : float in (0, 1] or None, default=None
+        Factor of a fall of "step" and "plateau" (None: 0.1), and of each epoch of "exponential"
+        (None: the factor that ends at 1 % of the rate).
+    warmup : float in [0, 1), default=0.05
+        Share of training during which the rate rises linearly from zero.
+    batch_size : int or "auto", default="auto"
+        Rows a step. "auto": 64 up to 1,024 rows, then 128, 256 (from 8,193), 512 (from 30,001) and
+        1,024 (from 100,001).
+    max_epochs : int or "auto", default="auto"
+        Passes over the rows; exactly so many without ``early_stopping``. "auto": enough for 6,000
+        steps, between 15 and 100.
+    early_stopping : bool, default=False
+        Stop when the loss on held-out rows has not fallen by ``tol`` for ``n_iter_no_change`` epochs,
+        and keep the weights of the best epoch.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the rows held out for early stopping where ``fit`` gets no validation rows.
+    n_iter_no_change : int, default=10
+        Patience of early stopping and of "plateau", in epochs.
+    tol : float >= 0, default=1e-4
+        What counts as lower.
+    augmentation : {"noise"}, callable or None, default=None
+        Changes the encoded rows of each batch in training. A callable ``rows -> rows`` or
+        ``(rows, generator) -> rows``.
+    categorical_features : "from_dtype", array-like of str, int or bool, or None, \\
+            default="from_dtype"
+        Columns that are categories, as in HistGradientBoostingClassifier.
+    preprocessing : {"auto", "standard"} or None, default="auto"
+        How the columns become inputs, see `sklearn_dl.tabular.TabularEncoder`.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    random_state : int, RandomState instance or None, default=None
+        Decides initial weights, shuffling, dropout and the held-out rows. None: fresh each time,
+        without touching numpy's global state.
+    verbose : bool or int, default=False
+        Print a line an epoch.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision of training. "auto": float64 where X is float64 and one batch holds all rows, else
+        float32.
+    device : str, torch.device or None, default=None
+        Where to train. None: torch's default device.
+    callbacks : list or None, default=None
+        skorch callbacks. Such a fit is never batched with others.
+    """
+
+_ATTRIBUTES = """n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
+    n_outputs_ : int
+        Outputs of the network.
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int or None
+        Epoch whose weights were kept, counted from 1, under early stopping.
+    loss_curve_ : list of float
+        Training loss of each epoch, the mean over its batches as they were met.
+    validation_scores_ : list of float or None
+        Accuracy or R2 on the held-out rows after each epoch.
+    history_ : pandas.DataFrame
+        A row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``learning_rate``,
+        ``gradient_norm`` (of the last batch, before clipping), ``seconds``.
+    encoder_ : TabularEncoder
+        Turns X into inputs of the network.
+    module_ : torch.nn.Module
+        The trained network, encoded rows (n, n_encoded) to outputs (n, n_outputs).
+    n_parameters_ : int
+        Learnable numbers of the network.
+    """
+
+
+def documented(loss: str) -> Callable[[T], T]:
+    """Class decorator: fill ``{parameters}`` and ``{attributes}`` of the docstring."""
+
+    def fill(cls: T) -> T:
+        if cls.__doc__ is not None:  # None under python -OO
+            parameters = _PARAMETERS.replace("@loss@", loss).strip()
+            text = cls.__doc__.replace("{parameters}", parameters)
+            cls.__doc__ = text.replace("{attributes}", _ATTRIBUTES.strip())
+        return cls
+
+    return fill

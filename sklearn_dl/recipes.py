@@ -1,0 +1,42 @@
+"""Numbers chosen from the number of rows where the user leaves them to us.
+
+All rules are constant below 256 rows: a row of weight two and a row that stands twice then meet the
+same training, which scikit-learn's checks demand to the last digit.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PLAIN", "auto_batch_size", "auto_max_epochs"]
+
+#: (rows up to, batch size): small data wants many updates, large data wants throughput. Steps of
+#: RealMLP's rule (Holzmueller et al. 2024, pytabkit 1.7).
+BATCH_SIZES = ((1024, 64), (8192, 128), (30_000, 256), (100_000, 512))
+LARGEST_BATCH = 1024
+
+#: Optimizer steps that a fit aims at, and the epochs it keeps to whatever that gives.
+TARGET_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 6_000, 15, 100
+
+
+def auto_batch_size(n_rows: int) -> int:
+    """Rows a batch for ``n_rows`` training rows."""
+    return next((size for rows, size in BATCH_SIZES if n_rows <= rows), LARGEST_BATCH)
+
+
+def auto_max_epochs(n_rows: int) -> int:
+    """Epochs for ``n_rows`` training rows, with the batch size of the rule."""
+    steps = -(-n_rows // auto_batch_size(n_rows))
+    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, round(TARGET_STEPS / steps)))
+
+
+#: Every trick off: the network of the textbook, for teaching and for fair comparisons.
+PLAIN = {
+    "module": "mlp",
+    "preprocessing": "standard",
+    "normalization": None,
+    "dropout": 0.0,
+    "schedule": None,
+    "warmup": 0.0,
+    "max_grad_norm": None,
+    "augmentation": None,
+    "weight_decay": 0.0,
+}
