@@ -60,7 +60,7 @@ class _Network(CallbackSupportMixin, BaseEstimator):
     learning_rate: float = 0.001
     momentum: float | None = None
     rms_decay: float | None = None
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     max_grad_norm: float | None = None
     schedule: str | Callable[[float], float] | None = "cosine"
     decay_every: int | None = None

@@ -13,7 +13,12 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-from torch import optim
+import torch
+from torch import Tensor, optim
+from torch.optim.adagrad import adagrad
+from torch.optim.adam import adam
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
 
 __all__ = ["ELEMENTWISE", "OPTIMIZERS", "OptimizerSpec", "optimizer_spec"]
 
@@ -37,7 +42,6 @@ ELEMENTWISE = frozenset(
         optim.Adadelta,
     }
 )
-_FUSED = frozenset({optim.SGD, optim.Adagrad, optim.Adam, optim.AdamW})  # torch fuses these on CPU
 #: Classes that shrink the weights themselves rather than add their decay to the gradient.
 _DECOUPLED = frozenset({optim.AdamW})
 
@@ -48,10 +52,123 @@ OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
     "adam": optim.Adam,
     "adamw": optim.AdamW,
 }
-# one object a name, so that the specs of two estimators compare equal
-_FACTORIES: dict[str, Callable[..., optim.Optimizer]] = {
-    name: partial[optim.Optimizer](cls, **{"fused": True}) if cls in _FUSED else cls
-    for name, cls in OPTIMIZERS.items()
+
+State = dict[str, Tensor]
+UpdateRule = Callable[..., None]
+"""``(values, gradient, state, *, lr, weight_decay, **settings)``: one step in place.
+
+These are the functions below torch's optimizer classes, fused where torch fuses them. The classes
+import ``torch._dynamo`` when the first of them is made (1.3 s and 84 MiB, seen) and cost more a step.
+"""
+
+
+def _sgd(
+    x: Tensor, g: Tensor, state: State, *, lr: float, weight_decay: float, momentum: float
+) -> None:
+    buffers = [state.get("momentum_buffer")]
+    sgd(
+        [x],
+        [g],
+        buffers,
+        fused=True,
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+    )
+    if buffers[0] is not None:
+        state["momentum_buffer"] = buffers[0]
+
+
+def _adagrad(x: Tensor, g: Tensor, state: State, *, lr: float, weight_decay: float) -> None:
+    if not state:
+        state.update(step=torch.zeros(()), sum=torch.zeros_like(x))
+    adagrad(
+        [x],
+        [g],
+        [state["sum"]],
+        [state["step"]],
+        fused=x.device.type == "cpu",
+        lr=lr,
+        weight_decay=weight_decay,
+        lr_decay=0.0,
+        eps=1e-10,
+        maximize=False,
+    )
+
+
+def _rmsprop(
+    x: Tensor,
+    g: Tensor,
+    state: State,
+    *,
+    lr: float,
+    weight_decay: float,
+    alpha: float,
+    momentum: float,
+) -> None:
+    if not state:
+        state.update(step=torch.zeros(()), square_avg=torch.zeros_like(x))
+        if momentum:
+            state["momentum_buffer"] = torch.zeros_like(x)
+    rmsprop(
+        [x],
+        [g],
+        [state["square_avg"]],
+        [],
+        [state["momentum_buffer"]] if momentum else [],
+        [state["step"]],
+        foreach=False,  # torch has no fused form; a loop over tensors is here a loop over one
+        lr=lr,
+        weight_decay=weight_decay,
+        alpha=alpha,
+        momentum=momentum,
+        eps=1e-8,
+        centered=False,
+    )
+
+
+def _adam(
+    x: Tensor,
+    g: Tensor,
+    state: State,
+    *,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    decoupled: bool = False,
+) -> None:
+    if not state:
+        state.update(step=torch.zeros((), device=x.device))
+        state.update(exp_avg=torch.zeros_like(x), exp_avg_sq=torch.zeros_like(x))
+    adam(
+        [x],
+        [g],
+        [state["exp_avg"]],
+        [state["exp_avg_sq"]],
+        [],
+        [state["step"]],
+        fused=True,
+        decoupled_weight_decay=decoupled,
+        lr=lr,
+        weight_decay=weight_decay,
+        beta1=betas[0],
+        beta2=betas[1],
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+
+_RULES: dict[str, UpdateRule] = {
+    "sgd": _sgd,
+    "adagrad": _adagrad,
+    "rmsprop": _rmsprop,
+    "adam": _adam,
+    "adamw": partial(_adam, decoupled=True),
 }
 
 
@@ -74,6 +191,8 @@ class OptimizerSpec:
         Whether weight decay shrinks the weights instead of adding to the gradient.
     takes_decay : bool
         Whether the factory has an argument ``weight_decay``.
+    rule : callable or None
+        The same optimizer as a function, where there is one.
     """
 
     factory: Callable[..., optim.Optimizer]
@@ -82,6 +201,7 @@ class OptimizerSpec:
     linear: bool
     decoupled: bool
     takes_decay: bool = True
+    rule: UpdateRule | None = None
 
 
 def optimizer_spec(
@@ -115,11 +235,12 @@ def optimizer_spec(
     elif optimizer in ("adam", "adamw"):
         settings["betas"] = (beta1, ADAM_DECAY if rms_decay is None else rms_decay)
     return OptimizerSpec(
-        _FACTORIES[optimizer],
+        cls,
         tuple(settings.items()),
-        True,
+        elementwise=True,
         linear=True,
         decoupled=cls in _DECOUPLED,
+        rule=_RULES[optimizer],
     )
 
 

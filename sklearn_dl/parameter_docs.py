@@ -11,7 +11,7 @@ T = TypeVar("T", bound=type)
 
 _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
         Units of each hidden layer. ``()`` is the linear model.
-    activation : {"relu", "gelu", "silu", "selu", "tanh", "sigmoid", "identity"} or callable, \\
+    activation : {"relu", "gelu", "silu", "selu", "tanh", "sigmoid", "identity"} or callable, \
             default="relu"
         Applied after each hidden layer. A callable maps a tensor to one of the same shape.
     normalization : {"batch", "layer"} or None, default=None
@@ -33,12 +33,12 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
     rms_decay : float in [0, 1) or None, default=None
         Decay of the squared-gradient average: 0.9 for "rmsprop" (Hinton 2012), 0.999 for the Adams
         (Kingma and Ba 2015) where None.
-    weight_decay : float >= 0, default=0.01
+    weight_decay : float >= 0, default=0.1
         L2 penalty on all parameters; decoupled from the gradient for "adamw" (Loshchilov and Hutter
         2019).
     max_grad_norm : float > 0 or None, default=None
         Gradients with a larger Euclidean norm are scaled down to it (Pascanu et al. 2013).
-    schedule : {"step", "exponential", "cosine", "one_cycle", "plateau"}, callable or None, \\
+    schedule : {"step", "exponential", "cosine", "one_cycle", "plateau"}, callable or None, \
             default="cosine"
         Multiplier of the learning rate as a function of progress towards ``max_epochs``, in [0, 1];
         "plateau" reads the loss instead. ``partial_fit`` uses the constant rate.
@@ -53,8 +53,8 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
         Rows a step. "auto": 64 up to 1,024 rows, then 128, 256 (from 8,193), 512 (from 30,001) and
         1,024 (from 100,001).
     max_epochs : int or "auto", default="auto"
-        Passes over the rows; exactly so many without ``early_stopping``. "auto": enough for 6,000
-        steps, between 15 and 100.
+        Passes over the rows; exactly so many without ``early_stopping``. "auto": 30 up to 512 rows,
+        then 50, 80 (from 2,049), 40 (from 16,385) and 20 (from 100,001).
     early_stopping : bool, default=False
         Stop when the loss on held-out rows has not fallen by ``tol`` for ``n_iter_no_change`` epochs,
         and keep the weights of the best epoch.
@@ -67,7 +67,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
     augmentation : {"noise"}, callable or None, default=None
         Changes the encoded rows of each batch in training. A callable ``rows -> rows`` or
         ``(rows, generator) -> rows``.
-    categorical_features : "from_dtype", array-like of str, int or bool, or None, \\
+    categorical_features : "from_dtype", array-like of str, int or bool, or None, \
             default="from_dtype"
         Columns that are categories, as in HistGradientBoostingClassifier.
     preprocessing : {"auto", "standard"} or None, default="auto"

@@ -13,8 +13,9 @@ __all__ = ["PLAIN", "auto_batch_size", "auto_max_epochs"]
 BATCH_SIZES = ((1024, 64), (8192, 128), (30_000, 256), (100_000, 512))
 LARGEST_BATCH = 1024
 
-#: Optimizer steps that a fit aims at, and the epochs it keeps to whatever that gives.
-TARGET_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 6_000, 15, 100
+#: (rows up to, epochs): few rows are soon learnt by heart, many make many steps in an epoch.
+EPOCHS = ((512, 30), (2048, 50), (16_384, 80), (100_000, 40))
+FEWEST_EPOCHS = 20
 
 
 def auto_batch_size(n_rows: int) -> int:
@@ -23,9 +24,8 @@ def auto_batch_size(n_rows: int) -> int:
 
 
 def auto_max_epochs(n_rows: int) -> int:
-    """Epochs for ``n_rows`` training rows, with the batch size of the rule."""
-    steps = -(-n_rows // auto_batch_size(n_rows))
-    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, round(TARGET_STEPS / steps)))
+    """Epochs for ``n_rows`` training rows."""
+    return next((epochs for rows, epochs in EPOCHS if n_rows <= rows), FEWEST_EPOCHS)
 
 
 #: Every trick off: the network of the textbook, for teaching and for fair comparisons.

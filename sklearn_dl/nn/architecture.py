@@ -165,14 +165,16 @@ def _residual(a: Architecture, n_models: int) -> list[Stacked]:
     if not a.hidden_layer_sizes:
         return _mlp(a, n_models)
     width = a.hidden_layer_sizes[0]
-    layers: list[Stacked] = [StackedLinear(n_models, a.n_features, width)]
+    # what is added to the skip line meets a batch normalisation wherever it goes
+    bias = a.normalization != "batch"
+    layers: list[Stacked] = [StackedLinear(n_models, a.n_features, width, bias=bias)]
     for size in a.hidden_layer_sizes:
         branch: list[Stacked] = [
             *_normalization(a.normalization, n_models, width),
             StackedLinear(n_models, width, size),
             Activation(a.activation),
             StackedDropout(),
-            StackedLinear(n_models, size, width),
+            StackedLinear(n_models, size, width, bias=bias),
         ]
         layers.append(Residual(Sequence(branch)))
     tail = [*_normalization(a.normalization, n_models, width), Activation(a.activation)]

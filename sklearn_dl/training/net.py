@@ -82,7 +82,8 @@ class StackNet(skorch.NeuralNet):
 
     def _show_stack(self) -> None:
         self.module_ = self.stack.network
-        self.optimizer_ = self.stack.optimizer.torch
+        if self.stack.optimizer.torch_optimizer is not None:
+            self.optimizer_ = self.stack.optimizer.torch_optimizer
 
     def initialize_criterion(self) -> StackNet:
         """The loss is a function and needs no initialisation."""

@@ -1,0 +1,220 @@
+"""Models trained as one stack are the models trained alone."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sklearn_dl.augmentation import augmentation_function
+from sklearn_dl.losses import Loss, classifier_loss, regressor_loss
+from sklearn_dl.nn import Architecture
+from sklearn_dl.optimizers import optimizer_spec
+from sklearn_dl.training import (
+    DenseInputs,
+    DivergenceError,
+    Examples,
+    FitJob,
+    FitResult,
+    Recipe,
+    train_stack,
+)
+
+N_FEATURES, N_CLASSES, BATCH = 6, 3, 16
+# different numbers of batches, a last batch of one row (which joins), full, short and single batches
+RAGGED = (80, 65, 49, 49, 33, 16, 5)
+
+
+def examples(n_rows: int, seed: int, *, weighted: bool, target: str) -> Examples:
+    g = torch.Generator().manual_seed(1000 + seed)
+    x = torch.randn(n_rows, N_FEATURES, generator=g, dtype=torch.float64)
+    if target == "index":
+        y = (x[:, :N_CLASSES] + 0.3 * torch.randn(n_rows, N_CLASSES, generator=g)).argmax(1)
+    elif target == "labels":
+        y = (x[:, :2] > 0).to(torch.float64)
+    else:
+        y = torch.sin(x[:, :2])
+    weight = torch.rand(n_rows, generator=g, dtype=torch.float64) + 0.1 if weighted else None
+    return Examples(DenseInputs(x), y, weight)
+
+
+def job(
+    n_rows: int = 65,
+    seed: int = 0,
+    *,
+    loss: Loss | None = None,
+    target: str = "index",
+    weighted: bool = False,
+    held_out: int = 0,
+    module: Any = "mlp",
+    activation: str = "tanh",
+    normalization: str | None = None,
+    optimizer: Any = "adam",
+    momentum: float | None = None,
+    rms_decay: float | None = None,
+    **recipe: Any,
+) -> FitJob:
+    n_outputs = N_CLASSES if target == "index" else 2
+    settings = {"learning_rate": 0.01, "max_epochs": 3, **recipe}
+    fold = examples(held_out, seed + 50, weighted=weighted, target=target) if held_out else None
+    return FitJob(
+        architecture=Architecture(module, N_FEATURES, n_outputs, (8, 5), activation, normalization),
+        loss=loss or classifier_loss("cross_entropy", multilabel=target == "labels"),
+        recipe=Recipe(
+            optimizer=optimizer_spec(optimizer, momentum=momentum, rms_decay=rms_decay),
+            batch_size=BATCH,
+            **settings,
+        ),
+        examples=examples(n_rows, seed, weighted=weighted, target=target),
+        validation=fold,
+        seed=seed,
+        score="accuracy" if target != "matrix" else "r2",
+        dtype=torch.float64,
+    )
+
+
+def ragged(**settings: Any) -> list[FitJob]:
+    """One job a length; a callable setting is a function of the position."""
+    return [
+        job(n, i, **{k: v(i) if isinstance(v, PerModel) else v for k, v in settings.items()})
+        for i, n in enumerate(RAGGED)
+    ]
+
+
+class PerModel:
+    """A setting that differs from model to model."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def __call__(self, i: int) -> Any:
+        return self.values[i % len(self.values)]
+
+
+class UserNet(nn.Module):
+    """A module as a torch user writes it."""
+
+    def __init__(self, n_features: int, n_outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(n_features, 7)
+        self.scale = nn.Parameter(torch.ones(7) + 0.1 * torch.randn(7))
+        self.last = nn.Linear(7, n_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.tanh(self.first(x)) * self.scale)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    **{f"activation {a}": {"activation": a} for a in ("relu", "gelu", "silu", "selu", "sigmoid")},
+    "identity": {"activation": "identity"},
+    "weights": {"weighted": PerModel(True, False)},
+    "batch norm": {"normalization": "batch"},
+    "batch norm, weights": {"normalization": "batch", "weighted": PerModel(True, False)},
+    "layer norm": {"normalization": "layer"},
+    "residual": {"module": "residual"},
+    "residual, batch norm": {"module": "residual", "normalization": "batch"},
+    "user module": {"module": UserNet},
+    "dropout": {"dropout": PerModel(0.0, 0.2, 0.5)},
+    "label smoothing": {"label_smoothing": PerModel(0.0, 0.1, 0.2)},
+    "noise": {"augmentation": PerModel(None, augmentation_function("noise"))},
+    "mse of softmax": {"loss": classifier_loss("mse", multilabel=False)},
+    "labels": {"target": "labels"},
+    "labels, mse": {"target": "labels", "loss": classifier_loss("mse", multilabel=True)},
+    **{
+        f"regression {name}": {"target": "matrix", "loss": regressor_loss(name, quantile=0.3)}
+        for name in ("mse", "mae", "huber", "pinball")
+    },
+    **{
+        f"{name}": {"optimizer": name, "weight_decay": PerModel(0.0, 0.1)}
+        for name in ("sgd", "adagrad", "rmsprop", "adam", "adamw")
+    },
+    **{
+        f"{name}, rates": {
+            "optimizer": name,
+            "learning_rate": PerModel(0.01, 0.003, 0.02, 0.001, 0.03),
+            "weight_decay": PerModel(0.0, 0.1, 0.2),
+            "momentum": PerModel(0.9, 0.5) if name != "adagrad" else None,
+            "rms_decay": PerModel(0.9, 0.99) if name not in ("sgd", "adagrad") else None,
+        }
+        for name in ("sgd", "adagrad", "rmsprop", "adam", "adamw")
+    },
+    "torch class": {"optimizer": torch.optim.NAdam, "learning_rate": PerModel(0.01, 0.002)},
+    "torch partial": {"optimizer": partial(torch.optim.Adamax, eps=1e-7), "weight_decay": 0.1},
+    **{
+        f"{name}": {"schedule": name, "max_epochs": PerModel(2, 3, 5), "warmup": PerModel(0.0, 0.2)}
+        for name in ("step", "exponential", "cosine", "one_cycle")
+    },
+    "plateau": {"schedule": "plateau", "n_iter_no_change": 1, "tol": 0.1, "max_epochs": 6},
+    "schedules": {"schedule": PerModel(None, "cosine", "step"), "learning_rate": PerModel(0.01, 0.1)},
+    "clipping": {"max_grad_norm": PerModel(None, 0.1, 1.0)},
+    "epochs": {"max_epochs": PerModel(1, 4, 2)},
+    "early stopping": {
+        "early_stopping": True,
+        "held_out": PerModel(20, 13, 30),
+        "n_iter_no_change": 2,
+        "tol": 0.02,
+        "max_epochs": 25,
+        "learning_rate": PerModel(0.01, 0.1, 0.05),
+    },
+}
+
+
+def largest_difference(a: FitResult, b: FitResult) -> float:
+    assert a.state.values.keys() == b.state.values.keys()
+    values = zip(a.state.values.values(), b.state.values.values(), strict=True)
+    return max(float((x.double() - y.double()).abs().max()) for x, y in values)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_stack_gives_the_weights_of_models_trained_alone(name: str) -> None:
+    jobs = ragged(**CASES[name])
+    together = train_stack(copy.deepcopy(jobs))
+    for one, result in zip(jobs, together, strict=True):
+        (alone,) = train_stack([one])
+        assert result.error is None
+        # rounding of float64 after a few epochs; 1e-10 is what the design promises
+        assert largest_difference(result, alone) < 1e-10
+        assert result.history["epoch"] == alone.history["epoch"]
+        assert result.best_epoch == alone.best_epoch
+        for column in ("train_loss", "valid_loss", "learning_rate", "gradient_norm"):
+            close = pytest.approx(alone.history[column], rel=1e-9, abs=1e-12, nan_ok=True)
+            assert result.history[column] == close, column
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_cases_are_one_stack_each(name: str) -> None:
+    keys = {one.stack_key for one in ragged(**CASES[name])}
+    assert len(keys) == 1
+    assert None not in keys
+
+
+def test_early_stopping_ends_models_at_different_epochs() -> None:
+    results = train_stack(ragged(**CASES["early stopping"]))
+    assert len({len(result.history["epoch"]) for result in results}) > 2
+
+
+def test_the_stack_has_trained() -> None:
+    for result in train_stack(ragged(max_epochs=20)):
+        losses = result.history["train_loss"]
+        assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_diverging_model_leaves_the_others_as_they_are() -> None:
+    rates = (0.01, 1e9, 0.02)
+    jobs = [job(65, i, optimizer="sgd", learning_rate=rate) for i, rate in enumerate(rates)]
+    results = train_stack(jobs)
+    assert isinstance(results[1].error, DivergenceError)
+    assert "learning_rate=1e+09" in str(results[1].error)
+    assert all(torch.isfinite(v).all() for v in results[1].state.values.values())
+    for i in (0, 2):
+        assert largest_difference(results[i], train_stack([jobs[i]])[0]) < 1e-12
+
+
+def test_order_of_the_jobs_does_not_matter() -> None:
+    jobs = ragged(learning_rate=PerModel(0.01, 0.02, 0.03, 0.04, 0.05))
+    forward, backward = train_stack(jobs), train_stack(jobs[::-1])[::-1]
+    assert max(map(largest_difference, forward, backward)) < 1e-12
