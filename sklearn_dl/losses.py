@@ -21,6 +21,7 @@ __all__ = [
     "Link",
     "Loss",
     "classifier_loss",
+    "loss_and_gradient",
     "regressor_loss",
 ]
 
@@ -53,6 +54,42 @@ class Loss:
         if self.smooths:
             return self.function(outputs, target, smoothing)
         return self.function(outputs, target)
+
+
+def loss_and_gradient(
+    loss: Loss, outputs: Tensor, target: Tensor, smoothing: Tensor | float, share: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Unreduced losses, and the gradient of ``sum(share * losses)`` at the outputs.
+
+    The two losses that nearly everybody uses are differentiated by hand, without a graph.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (..., n_outputs)
+    share : Tensor of shape (...)
+
+    Returns
+    -------
+    losses : Tensor of shape (...)
+    gradient : Tensor of shape (..., n_outputs)
+    """
+    weight = share.unsqueeze(-1)
+    if loss.function is softmax_cross_entropy and _is_zero(smoothing):
+        log_p = torch.log_softmax(outputs, -1)
+        index = target.unsqueeze(-1)
+        losses = log_p.gather(-1, index).squeeze(-1).neg_()
+        # share (p - onehot)
+        gradient = log_p.exp_().mul_(weight).scatter_add_(-1, index, weight.neg())
+        return losses, gradient
+    if loss.function is squared_error:
+        residual = outputs - target
+        losses = residual.square().mean(-1)
+        return losses, residual.mul_(weight * (2 / outputs.shape[-1]))
+    with torch.enable_grad():
+        leaf = outputs.detach().requires_grad_()
+        losses = loss(leaf, target, smoothing)
+        (gradient,) = torch.autograd.grad((losses * share).sum(), leaf)
+    return losses.detach(), gradient
 
 
 def _is_zero(smoothing: Tensor | float) -> bool:

@@ -1,6 +1,7 @@
 """Networks with a leading model axis: inputs (n_models, batch, n_features) -> (n_models, batch, n_outputs)."""
 
 from sklearn_dl.nn.architecture import MODULES, Architecture, build
+from sklearn_dl.nn.backprop import Chain
 from sklearn_dl.nn.layers import ACTIVATIONS, Batch, Stacked
 
-__all__ = ["ACTIVATIONS", "MODULES", "Architecture", "Batch", "Stacked", "build"]
+__all__ = ["ACTIVATIONS", "MODULES", "Architecture", "Batch", "Chain", "Stacked", "build"]

@@ -62,22 +62,22 @@ class Sequence(Stacked):
     def __init__(self, layers: list[Stacked]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self._layers = layers  # a plain list: nn.ModuleList looks each layer up by its name
+        self.chain = layers  # a plain list: nn.ModuleList looks each layer up by its name
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Map (M, B, F) to (M, B, H)."""
-        for layer in self._layers:
+        for layer in self.chain:
             x = layer.forward(x, batch)
         return x
 
     def reset(self, model: int, generator: Generator) -> None:
         """Draw the initial values of one model."""
-        for layer in self._layers:
+        for layer in self.chain:
             layer.reset(model, generator)
 
     def plain(self, model: int) -> nn.Module:
         """One model as ``nn.Sequential``."""
-        return nn.Sequential(*(layer.plain(model) for layer in self._layers))
+        return nn.Sequential(*(layer.plain(model) for layer in self.chain))
 
 
 class Activation(Stacked):

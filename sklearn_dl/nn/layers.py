@@ -227,15 +227,20 @@ class StackedDropout(Stacked):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Zero each value with its model's rate, scale the rest to keep the mean."""
-        if not self.training or not any(self.rates):
-            return x
+        mask = self.mask(x, batch) if self.training else None
+        return x if mask is None else x * mask
+
+    def mask(self, x: Tensor, batch: Batch) -> Tensor | None:
+        """What values of the shape of x are multiplied by: 0 or 1 / (1 - rate); None for all 1."""
+        if not any(self.rates):
+            return None
         mask = torch.ones_like(x)
         for model, rate in enumerate(self.rates[: x.shape[0]]):
             if rate:
                 rows = x.shape[1] if batch.rows is None else batch.rows[model]
                 drawn = mask[model, :rows]
                 drawn.bernoulli_(1 - rate, generator=self.generators[model]).div_(1 - rate)
-        return x * mask
+        return mask
 
     def reset(self, model: int, generator: Generator) -> None:
         """Nothing to draw."""

@@ -13,7 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sklearn_dl.nn import Batch, build
+from sklearn_dl.losses import loss_and_gradient
+from sklearn_dl.nn import Batch, Chain, build
 from sklearn_dl.nn.layers import StackedDropout
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.training.batches import Batches, Step, padded
@@ -36,6 +37,7 @@ class Stack:
         job = models[0].job
         self.loss, self.device, self.dtype = job.loss, job.device, job.dtype
         self.network = build(job.architecture, len(models))
+        self._chain = Chain.of(self.network)
         self.parameters = ParameterMatrix(self.network, job.device, job.dtype)
         for i, (model, state) in enumerate(zip(models, states, strict=True)):
             if state is None:
@@ -76,12 +78,6 @@ class Stack:
         """Forward pass, (n_models, rows, n_outputs)."""
         return self.network.forward(x, batch)
 
-    def losses(self, outputs: Tensor, target: Tensor, *, training: bool) -> Tensor:
-        """Unreduced losses, (n_models, rows); label smoothing only in training."""
-        if training and self._smoothing is not None:
-            return self.loss(outputs, target, self._smoothing[: outputs.shape[0]])
-        return self.loss(outputs, target)
-
     def train_step(
         self, index: int, step: Step, announce: Callable[[], None] | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -104,13 +100,26 @@ class Stack:
         return losses, outputs
 
     def backward(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Forward and backward pass: the gradient is left in ``parameters.gradient``."""
+        """Forward and backward pass: the gradient is left in ``parameters.gradient``.
+
+        It is that of the sum over models of their batch losses: models share no parameter, so each
+        row of it is a model's own gradient.
+        """
         x = self._augment(step) if self._augmented else step.x
+        smoothing: Tensor | float = 0.0
+        if self._smoothing is not None:
+            smoothing = self._smoothing[: step.n_models]
+        if self._chain is not None:
+            with torch.no_grad():
+                outputs = self._chain.forward(x, step.batch)
+                losses, gradient = loss_and_gradient(
+                    self.loss, outputs, step.target, smoothing, step.share
+                )
+                self._chain.backward(gradient)
+            return losses, outputs
         outputs = self.outputs(x, step.batch)
-        losses = self.losses(outputs, step.target, training=True)
-        # the sum over models of their batch losses: models share no parameter, so its gradient is
-        # each model's own
-        self.parameters.backward(torch.dot(losses.flatten(), step.share.flatten()))
+        losses = self.loss(outputs, step.target, smoothing)
+        self.parameters.backward((losses * step.share).sum())
         return losses.detach(), outputs
 
     def _augment(self, step: Step) -> Tensor:
@@ -172,7 +181,7 @@ class Stack:
             rows = slice(start, min(start + EVALUATION_ROWS, target.shape[1]))
             parts = [fold.inputs.rows(rows.start, rows.stop).to(self.device) for fold in folds]
             out = self.outputs(padded(parts, rows.stop - rows.start), Batch())
-            losses = self.losses(out, target[:, rows], training=False)
+            losses = self.loss(out, target[:, rows])
             # a padding row weighs nothing, also where a diverged model gives it no number
             loss += torch.where(share[:, rows] > 0, losses * share[:, rows], 0.0).sum(1)
             outputs.append(out)

@@ -1,0 +1,96 @@
+"""The gradient written out is the gradient that autograd finds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sklearn_dl.losses import Loss, classifier_loss, loss_and_gradient, regressor_loss
+from sklearn_dl.nn import Architecture, Batch, Chain, build
+from sklearn_dl.nn.backprop import DERIVATIVES
+from sklearn_dl.nn.layers import StackedDropout
+
+M, ROWS, FEATURES, OUTPUTS = 3, 7, 5, 4
+LOSSES: dict[str, tuple[Loss, float]] = {
+    "cross-entropy": (classifier_loss("cross_entropy", multilabel=False), 0.0),
+    "smoothed": (classifier_loss("cross_entropy", multilabel=False), 0.1),
+    "mse of softmax": (classifier_loss("mse", multilabel=False), 0.0),
+    "labels": (classifier_loss("cross_entropy", multilabel=True), 0.0),
+    "squared": (regressor_loss("mse", quantile=0.5), 0.0),
+    "absolute": (regressor_loss("mae", quantile=0.5), 0.0),
+    "pinball": (regressor_loss("pinball", quantile=0.2), 0.0),
+}
+
+
+def problem(loss: Loss) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(M, ROWS, FEATURES, generator=g, dtype=torch.float64)
+    target = torch.randint(OUTPUTS, (M, ROWS), generator=g)
+    if loss.target == "matrix":
+        target = (torch.randn(M, ROWS, OUTPUTS, generator=g, dtype=torch.float64) > 0).double()
+    return x, target, torch.rand(M, ROWS, generator=g, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("activation", DERIVATIVES)
+def test_chain_gradient_is_autograd_s(activation: str, name: str) -> None:
+    loss, smoothing = LOSSES[name]
+    x, target, share = problem(loss)
+    network = build(Architecture("mlp", FEATURES, OUTPUTS, (6, 3), activation), M).double()
+    for model in range(M):
+        network.reset(model, torch.Generator().manual_seed(model))
+    objective = (loss(network.forward(x, Batch()), target, smoothing) * share).sum()
+    expected = torch.autograd.grad(objective, list(network.parameters()))
+
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    chain = Chain.of(network)
+    assert chain is not None
+    with torch.no_grad():
+        outputs = chain.forward(x, Batch())
+        losses, gradient = loss_and_gradient(loss, outputs, target, smoothing, share)
+        chain.backward(gradient)
+    torch.testing.assert_close((losses * share).sum(), objective.detach())
+    for parameter, grad in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
+
+
+def test_dropout_masks_the_gradient_as_it_masked_the_units() -> None:
+    loss = LOSSES["squared"][0]
+    x, target, share = problem(loss)
+    network = build(Architecture("mlp", FEATURES, OUTPUTS, (6,), "tanh"), M).double().train()
+    for model in range(M):
+        network.reset(model, torch.Generator().manual_seed(model))
+
+    def armed() -> None:
+        for module in network.modules():
+            if isinstance(module, StackedDropout):
+                module.arm([0.5] * M, [torch.Generator().manual_seed(i) for i in range(M)])
+
+    armed()
+    objective = (loss(network.forward(x, Batch()), target) * share).sum()
+    expected = torch.autograd.grad(objective, list(network.parameters()))
+    armed()
+    for parameter in network.parameters():
+        parameter.grad = torch.empty_like(parameter)
+    chain = Chain.of(network)
+    assert chain is not None
+    with torch.no_grad():
+        outputs = chain.forward(x, Batch())
+        chain.backward(loss_and_gradient(loss, outputs, target, 0.0, share)[1])
+    for parameter, grad in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture("mlp", FEATURES, OUTPUTS, (6,), "relu", "batch"),
+        Architecture("mlp", FEATURES, OUTPUTS, (6,), "gelu"),
+        Architecture("mlp", FEATURES, OUTPUTS, (6,), torch.sin),
+        Architecture("residual", FEATURES, OUTPUTS, (6,)),
+        Architecture(torch.nn.Linear, FEATURES, OUTPUTS),
+    ],
+)
+def test_what_is_no_plain_chain_is_left_to_autograd(architecture: Architecture) -> None:
+    assert Chain.of(build(architecture, 2)) is None
