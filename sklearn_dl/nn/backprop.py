@@ -63,11 +63,10 @@ class Chain:
         for layer, (kept, out) in zip(reversed(self._layers), reversed(self._tape), strict=True):
             if isinstance(layer, StackedLinear):
                 assert kept is not None
-                torch.bmm(kept.mT, gradient, out=layer.weight.grad)
-                if layer.bias is not None:
-                    torch.sum(gradient, 1, keepdim=True, out=layer.bias.grad)
-                if layer is not first:
-                    gradient = torch.bmm(gradient, layer.weight.mT)
+                below = layer.backward(kept, gradient, inputs=layer is not first)
+                if below is None:
+                    break
+                gradient = below
             elif isinstance(layer, Activation):
                 gradient = DERIVATIVES[str(layer.activation)](gradient, out)
             elif kept is not None:

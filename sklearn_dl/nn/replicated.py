@@ -112,9 +112,7 @@ def can_be_stacked(
     return next(module.buffers(), None) is None and not draws_random_numbers(module, rows)
 
 
-def _built(
-    factory: Callable[[int, int], nn.Module], n_features: int, n_outputs: int
-) -> nn.Module:
+def _built(factory: Callable[[int, int], nn.Module], n_features: int, n_outputs: int) -> nn.Module:
     module: Any = factory(n_features, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(

@@ -112,7 +112,9 @@ class _ClassGroup:
 
 def _row_state(state: dict[Any, Any], i: int, shape: torch.Size) -> dict[str, Any]:
     return {
-        key: value[i].clone() if isinstance(value, Tensor) and value.shape == shape else _copied(value)
+        key: value[i].clone()
+        if isinstance(value, Tensor) and value.shape == shape
+        else _copied(value)
         for key, value in state.items()
     }
 
