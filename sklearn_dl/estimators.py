@@ -115,7 +115,8 @@ class _Network(CallbackSupportMixin, BaseEstimator):
         "callbacks": [list, tuple, None],
     }
 
-    # learnt in fit: numbers by name, the arguments of their Architecture, a list a column of history
+    # learnt in fit: numbers by name, the arguments of their Architecture, a list a column of
+    # history
     _state: dict[str, NDArray[Any]] = field(init=False)
     _network: dict[str, Any] = field(init=False)
     _history: dict[str, list[float]] = field(init=False)
@@ -233,7 +234,8 @@ class _Network(CallbackSupportMixin, BaseEstimator):
             differs = [k for k, v in vars(asked).items() if v != getattr(had, k)]
             raise ValueError(
                 f"cannot go on training a network with another {' and '.join(differs)}: had "
-                f"{[getattr(had, k) for k in differs]}, got {[getattr(asked, k) for k in differs]}. "
+                f"{[getattr(had, k) for k in differs]}, got "
+                f"{[getattr(asked, k) for k in differs]}. "
                 "Set warm_start=False to start afresh."
             )
 
@@ -283,7 +285,7 @@ class _Network(CallbackSupportMixin, BaseEstimator):
             raise result.error
         if result.interrupted:
             warnings.warn(
-                f"training was interrupted after {self.n_iter_} epochs; the model trained so far is kept.",
+                f"training was interrupted after {self.n_iter_} epochs; the model so far is kept.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -357,8 +359,8 @@ class DLClassifier(ClassifierMixin, _Network):
     """A neural network classifier for tables as they are.
 
     Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches.
-    Numbers, categories, dates and missing values are encoded inside. One class a row, or a 0/1 matrix
-    of labels.
+    Numbers, categories, dates and missing values are encoded inside. One class a row, or a 0/1
+    matrix of labels.
 
     Parameters
     ----------
@@ -427,8 +429,9 @@ class DLClassifier(ClassifierMixin, _Network):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one more epoch on these rows, at the constant learning rate.
 
-        The first call decides the encoding of the columns, and needs ``classes``: all labels that will
-        ever come (with a 0/1 matrix the positions of its columns). Other parameters as in ``fit``.
+        The first call decides the encoding of the columns, and needs ``classes``: all labels that
+        will ever come (with a 0/1 matrix the positions of its columns). Other parameters as in
+        ``fit``.
         """
         if self.class_weight == "balanced":
             raise ValueError(
@@ -550,8 +553,9 @@ class DLClassifier(ClassifierMixin, _Network):
 
 @documented(
     """loss : {"mse", "mae", "huber", "pinball"} or callable, default="mse"
-        Squared, absolute, Huber's (one standard deviation of y) or the quantile error, in standardised
-        units of y. A callable ``(outputs, target) -> losses`` maps two (n, n_outputs) to (n,).
+        Squared, absolute, Huber's (one standard deviation of y) or the quantile error, in
+        standardised units of y. A callable ``(outputs, target) -> losses`` maps two (n, n_outputs)
+        to (n,).
     quantile : float in (0, 1), default=0.5
         The quantile that "pinball" estimates."""
 )
@@ -559,8 +563,9 @@ class DLClassifier(ClassifierMixin, _Network):
 class DLRegressor(RegressorMixin, _Network):
     """A neural network regressor for tables as they are.
 
-    Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches, with
-    each output of y standardised. Numbers, categories, dates and missing values are encoded inside.
+    Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches,
+    with each output of y standardised. Numbers, categories, dates and missing values are encoded
+    inside.
 
     Parameters
     ----------
@@ -624,7 +629,8 @@ class DLRegressor(RegressorMixin, _Network):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train one more epoch on these rows, at the constant learning rate.
 
-        The first call decides the encoding of the columns and the units of y. Parameters as in ``fit``.
+        The first call decides the encoding of the columns and the units of y. Parameters as in
+        ``fit``.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 

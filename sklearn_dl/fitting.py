@@ -101,8 +101,8 @@ def hold_out(
     n = len(rows)
     if n < FEWEST_ROWS_TO_SPLIT:
         warnings.warn(
-            f"early_stopping needs at least {FEWEST_ROWS_TO_SPLIT} rows to hold some out, got {n}: all "
-            "rows are trained on for max_epochs epochs.",
+            f"early_stopping needs at least {FEWEST_ROWS_TO_SPLIT} rows to hold some out, got {n}: "
+            "all rows are trained on for max_epochs epochs.",
             UserWarning,
             stacklevel=2,
         )
@@ -255,9 +255,9 @@ def warn_if_not_converged(history: dict[str, list[float]], recipe: Recipe) -> No
     falls = -np.diff(losses[-patience - 1 :])
     if (falls > recipe.tol).all():
         warnings.warn(
-            f"the training loss was still falling after max_epochs={recipe.max_epochs} epochs (by more "
-            f"than tol={recipe.tol:g} in each of the last {patience}). Train longer, or with a larger "
-            "learning_rate, or set a schedule.",
+            f"the training loss was still falling after max_epochs={recipe.max_epochs} epochs (by "
+            f"more than tol={recipe.tol:g} in each of the last {patience}). Train longer, or with a "
+            "larger learning_rate, or set a schedule.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -179,7 +179,7 @@ REGRESSOR_LOSSES: dict[str, Callable[..., Tensor]] = {
 
 @dataclass(frozen=True)
 class _UserLoss:
-    """A user's ``loss(outputs, target) -> losses`` on (n, n_outputs), checked and mapped over stacks."""
+    """A user's ``loss(outputs, target) -> losses`` on (n, n_outputs), over stacks too."""
 
     function: Callable[[Tensor, Tensor], Any]
 

@@ -58,7 +58,8 @@ UpdateRule = Callable[..., None]
 """``(values, gradient, state, *, lr, weight_decay, **settings)``: one step in place.
 
 These are the functions below torch's optimizer classes, fused where torch fuses them. The classes
-import ``torch._dynamo`` when the first of them is made (1.3 s and 84 MiB, seen) and cost more a step.
+import ``torch._dynamo`` when the first of them is made (1.3 s and 84 MiB, seen) and cost more a
+step.
 """
 
 
@@ -160,7 +161,6 @@ def _adam(
         amsgrad=False,
         maximize=False,
     )
-
 
 
 _RULES: dict[str, UpdateRule] = {

@@ -56,8 +56,8 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
         Passes over the rows; exactly so many without ``early_stopping``. "auto": 30 up to 512 rows,
         then 50, 80 (from 2,049), 40 (from 16,385) and 20 (from 100,001).
     early_stopping : bool, default=False
-        Stop when the loss on held-out rows has not fallen by ``tol`` for ``n_iter_no_change`` epochs,
-        and keep the weights of the best epoch.
+        Stop when the loss on held-out rows has not fallen by ``tol`` for ``n_iter_no_change``
+        epochs, and keep the weights of the best epoch.
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows held out for early stopping where ``fit`` gets no validation rows.
     n_iter_no_change : int, default=10

@@ -1,8 +1,8 @@
 """How the learning rate moves: name -> multiplier as a function of progress in [0, 1].
 
-Progress is the share of the optimizer steps of ``max_epochs`` that are done, so a schedule means the
-same under early stopping and in a stack of models of different lengths. ``"plateau"`` alone reads
-the loss; it lives with the stopping rules.
+Progress is the share of the optimizer steps of ``max_epochs`` that are done, so a schedule means
+the same under early stopping and in a stack of models of different lengths. ``"plateau"`` alone
+reads the loss; it lives with the stopping rules.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def learning_rate_schedule(
     decay_every : int or None
         Epochs between two falls of ``"step"``; ``None``: a third of ``max_epochs``.
     decay_factor : float or None
-        Factor of a fall (``"step"``; ``None``: 0.1) or of an epoch (``"exponential"``; ``None``: the
-        factor that ends at 1 % of the rate).
+        Factor of a fall (``"step"``; ``None``: 0.1) or of an epoch (``"exponential"``; ``None``:
+        the factor that ends at 1 % of the rate).
     warmup : float in [0, 1)
         Share of training during which the multiplier is scaled up linearly from 0.
     """

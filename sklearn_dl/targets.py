@@ -47,8 +47,8 @@ def check_labels(y: Any, estimator: Any) -> tuple[NDArray[Any], bool]:
         return dense.astype(np.float64), True
     if kind == "multiclass-multioutput":
         raise ValueError(
-            f"{type(estimator).__name__} takes one class a row or a 0/1 matrix of labels; got y with "
-            f"{y.shape[1]} columns of several classes each. Wrap the estimator in "
+            f"{type(estimator).__name__} takes one class a row or a 0/1 matrix of labels; got y "
+            f"with {y.shape[1]} columns of several classes each. Wrap the estimator in "
             "sklearn.multioutput.MultiOutputClassifier."
         )
     return column_or_1d(y, warn=True), False
@@ -73,7 +73,8 @@ def check_values(y: Any, estimator: Any) -> NDArray[np.float64]:
 
 def _require_y(estimator: Any) -> None:
     raise ValueError(
-        f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
+        f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is "
+        "None."
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks with a leading model axis: inputs (n_models, batch, n_features) -> (n_models, batch, n_outputs)."""
+"""Networks with a leading model axis: (n_models, batch, n_features) -> (..., n_outputs)."""
 
 from sklearn_dl.nn.architecture import MODULES, Architecture, build
 from sklearn_dl.nn.backprop import Chain

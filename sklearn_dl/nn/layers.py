@@ -1,8 +1,8 @@
 """What a stack of models is made of: layers whose parameters carry a leading model axis.
 
-Shapes: n_models M, rows of a batch B, features F or H. Every layer maps (M, B, F) to (M, B, H), draws
-its initial values for one model at a time from that model's generator, and can give one of its
-models back as the plain torch layer with the same function (``plain``).
+Shapes: n_models M, rows of a batch B, features F or H. Every layer maps (M, B, F) to (M, B, H),
+draws its initial values for one model at a time from that model's generator, and can give one of
+its models back as the plain torch layer with the same function (``plain``).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
     "StackedLinear",
 ]
 
-#: Products with fewer columns than this are formed transposed: with 10 columns BLAS was seen to run at
-#: a tenth of its speed, and at nearly all of it with the same numbers as 10 rows.
+#: Products with fewer columns than this are formed transposed: with 10 columns BLAS was seen to run
+#: at a tenth of its speed, and at nearly all of it with the same numbers as 10 rows.
 NARROW = 16
 
 #: name -> (function, the torch module that is the same function)
@@ -89,8 +89,8 @@ class Stacked(nn.Module):
 class StackedLinear(Stacked):
     """``x W + b`` for M models; W has shape (M, F, H), the transpose of ``nn.Linear``'s.
 
-    Initial values are ``nn.Linear``'s own: all uniform in ``+-1 / sqrt(F)``. Without ``bias`` where a
-    batch normalisation follows, which would take it out again.
+    Initial values are ``nn.Linear``'s own: all uniform in ``+-1 / sqrt(F)``. Without ``bias`` where
+    a batch normalisation follows, which would take it out again.
     """
 
     def __init__(self, n_models: int, n_in: int, n_out: int, *, bias: bool = True) -> None:
@@ -112,7 +112,7 @@ class StackedLinear(Stacked):
         return torch.baddbmm(self.bias, x, self.weight)
 
     def backward(self, x: Tensor, gradient: Tensor, *, inputs: bool) -> Tensor | None:
-        """Write ``grad`` of the parameters; give the gradient at the inputs where it is asked for."""
+        """Write ``grad`` of the parameters; give that at the inputs where it is asked for."""
         assert self.weight.grad is not None
         if self.narrow:
             self.weight.grad.copy_(torch.bmm(gradient.mT, x).mT)
@@ -238,8 +238,8 @@ class StackedLayerNorm(Stacked):
 class StackedDropout(Stacked):
     """Dropout with a rate a model (Srivastava et al. 2014), each drawing from its own generator.
 
-    A model draws exactly (its rows, H) numbers a step, so its draws are the same alone or in a stack.
-    ``arm`` gives the layer its rates and generators before training.
+    A model draws exactly (its rows, H) numbers a step, so its draws are the same alone or in a
+    stack. ``arm`` gives the layer its rates and generators before training.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a user's module gets its random numbers: from the fit's generator, never torch's global one."""
+"""Where a user's module gets random numbers: from the fit's generator, not torch's global one."""
 
 from __future__ import annotations
 

@@ -106,8 +106,8 @@ def can_be_stacked(
     if not isinstance(out, Tensor) or out.shape != (2, n_outputs):
         seen = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(
-            f"module must map rows of shape (n, {n_features}) to outputs of shape (n, {n_outputs}); "
-            f"for 2 rows it gave {seen}."
+            f"module must map rows of shape (n, {n_features}) to outputs of shape "
+            f"(n, {n_outputs}); for 2 rows it gave {seen}."
         )
     return next(module.buffers(), None) is None and not draws_random_numbers(module, rows)
 

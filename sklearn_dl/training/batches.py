@@ -48,7 +48,7 @@ class Step:
 
 
 def padded(parts: Sequence[Tensor], n_rows: int) -> Tensor:
-    """Stack tensors of shape (n_i, ...) to (n_models, n_rows, ...), zeros behind the shorter ones."""
+    """Stack tensors of shape (n_i, ...) to (n_models, n_rows, ...), padded with zeros."""
     if len(parts) == 1 and parts[0].shape[0] == n_rows:
         return parts[0].unsqueeze(0)
     out = parts[0].new_zeros(len(parts), n_rows, *parts[0].shape[1:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -206,7 +207,7 @@ class FitJob:
         """Learnable numbers of a shipped architecture of plain layers; an estimate otherwise."""
         a = self.architecture
         sizes = (a.n_features, *a.hidden_layer_sizes, a.n_outputs)
-        return sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
 
 
 @dataclass

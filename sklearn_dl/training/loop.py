@@ -1,6 +1,7 @@
 """A stack of models in training: one step, one epoch, one evaluation.
 
-The axes are always (n_models, batch, feature). Nothing is read back from the device within an epoch.
+The axes are always (n_models, batch, feature). Nothing is read back from the device within an
+epoch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One model on its way through training: its clock, its history, when it stops and what it keeps."""
+"""One model on its way through training: its clock and history, when it stops, what it keeps."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Model:
         return [base * self._schedule(min(1.0, step / total)) for step in steps]
 
     def note_start(self, loss: float) -> None:
-        """Take the loss of the first batch, before any step, as what an explosion is measured by."""
+        """Take the loss of the first batch, before any step, as the measure of an explosion."""
         if self._start_loss == math.inf and math.isfinite(loss):
             # a floor for targets that the initial network happens to fit
             self._start_loss = max(loss, 0.01)
@@ -123,7 +123,7 @@ class Model:
         what = f"is {loss}" if not math.isfinite(loss) else f"grew to {loss:.3g}"
         return DivergenceError(
             f"the training loss {what} in epoch {self.epoch}, with learning_rate={rate:g}. The "
-            "likely cause is a learning rate that is too large for this optimizer (try a tenth), or "
+            "likely cause is a learning rate too large for this optimizer (try a tenth), or "
             "inputs on very different scales with preprocessing=None. The weights of the last good "
             "epoch are kept."
         )

@@ -14,7 +14,8 @@ from sklearn_dl.training.job import ModelState
 
 __all__ = ["ParameterMatrix"]
 
-#: Parameters start at multiples of this many numbers (64 bytes of float32), as vector units like it.
+#: Parameters start at multiples of this many numbers (64 bytes of float32), as vector units like
+#: it.
 ALIGNMENT = 16
 
 

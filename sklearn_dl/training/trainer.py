@@ -35,7 +35,7 @@ def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
 
 
 def _place(model: Model) -> tuple[int, str]:
-    """Long models first (see ``Batches``), then equal settings side by side (``StackOptimizer``)."""
+    """Long models first (see ``Batches``), equal settings side by side (``StackOptimizer``)."""
     recipe = model.job.recipe
     settings = (recipe.optimizer.settings, recipe.learning_rate, recipe.weight_decay)
     schedule = (recipe.schedule, recipe.warmup, recipe.decay_every, recipe.decay_factor)
