@@ -1,0 +1,192 @@
+"""Evidence: one row a question, with the number, the threshold and where the threshold is from.
+
+Codes are stable. 1xx: the flow and its ledger; 2xx: optimization; 3xx: model bias; 4xx: the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from sklearn_dl.diagnosis import rules
+from sklearn_dl.diagnosis.ledger import Measured
+from sklearn_dl.diagnosis.probes import Probes
+from sklearn_dl.diagnosis.rules import Gap
+
+__all__ = ["Evidence", "evidence_frame"]
+
+Floats = NDArray[np.float64]
+Outcome = Literal["found", "not found", "not applicable"]
+
+LEDGER = "Bottou and Bousquet 2008; METHODS 2.0"
+MIN_EPOCHS = 10  # a slope over the last fifth needs some points
+TAIL = 0.2  # METHODS 2b: last 20 % of the epochs
+STILL_FALLING = 0.05  # the loss would fall by 5 % if training went on as long again
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One check.
+
+    Attributes
+    ----------
+    code : str
+        Stable, ``DL101`` and so on.
+    question : str
+        Answered yes by ``found``: it is worded so that yes is what deserves a look.
+    value, threshold : float
+        What was measured and what it was compared with; NaN where not applicable.
+    outcome : {"found", "not found", "not applicable"}
+        The answer.
+    n, fits : int
+        Rows behind the value and fits made for it alone.
+    source : str
+        Where the threshold comes from.
+    """
+
+    code: str
+    question: str
+    value: float
+    threshold: float
+    outcome: Outcome
+    n: int
+    fits: int
+    source: str
+
+
+def evidence_frame(rows: Sequence[Evidence]) -> pd.DataFrame:
+    """The contract's evidence, in the order of the codes."""
+    names = [f.name for f in fields(Evidence)]
+    return pd.DataFrame([astuple(r) for r in sorted(rows, key=lambda r: r.code)], columns=names)
+
+
+def not_applicable(code: str, question: str, source: str) -> Evidence:
+    """A check that this estimator or these rows do not allow."""
+    return Evidence(code, question, math.nan, math.nan, "not applicable", 0, 0, source)
+
+
+def _outcome(found: bool) -> Outcome:
+    return "found" if found else "not found"
+
+
+def gap_check(
+    code: str, question: str, gap: Gap | None, margin: float, n: int, fits: int
+) -> Evidence:
+    """A gap of the ledger: found if above the margin and significant after Holm."""
+    if gap is None:
+        return not_applicable(code, question, LEDGER)
+    found = rules.found(gap, margin)
+    return Evidence(code, question, gap.value, margin, _outcome(found), n, fits, LEDGER)
+
+
+def flow_checks(measured: Measured, *, n_test: int, fits: int) -> list[Evidence]:
+    """The course's two questions, in numbers (DL101 to DL105)."""
+    claims, m, n = measured.claims, measured.margin, measured.n_rows
+    limit = rules.no_signal_limit(measured.prior.value)
+    signal = claims["signal"]
+    harmless = measured.reference.value - measured.training.value
+    return [
+        gap_check(
+            "DL101", "Training loss above the best held-out loss of any model (A - F)?",
+            claims["training"], m, n, fits,
+        ),
+        gap_check(
+            "DL102", "Out-of-fold loss above training and reference loss (B - max(A, F))?",
+            claims["estimation"], m, n, 0,
+        ),
+        gap_check(
+            "DL103", "Test loss above the out-of-fold loss (C - B)?", claims.get("mismatch"),
+            m, n_test, 0,
+        ),
+        Evidence(
+            "DL104", "Nothing to learn: no model better than the prior (L0 - F, upper limit)?",
+            signal.upper, limit, _outcome(signal.upper < limit), n, 0, "METHODS 2a",
+        ),
+        Evidence(
+            "DL105", "Own rows fitted better than anyone predicts them (F - A; harmless)?",
+            harmless, m, _outcome(harmless > m), n, 0, LEDGER,
+        ),
+    ]  # fmt: skip
+
+
+def divergence_check(n_diverged: int, n_fits: int, n: int) -> Evidence:
+    """DL201: a loss or a prediction that became non-finite."""
+    return Evidence(
+        "DL201", "Did fits diverge (share of the folds)?", n_diverged / n_fits, 0.0,
+        _outcome(n_diverged > 0), n, 0, "Goodfellow et al. 2016, ch. 8",
+    )  # fmt: skip
+
+
+def still_falling_check(loss_curves: Sequence[Floats], n: int, *, needed: bool) -> Evidence:
+    """DL202: the training loss still falls at the end: too few epochs or too low a rate.
+
+    Theil-Sen slope of the log loss over the last fifth of the epochs; the median over the folds
+    of the relative fall that as many epochs again would bring at that slope. Only asked where the
+    training loss may be large: a net that fits its rows well may go on falling for ever.
+    """
+    code, question = "DL202", "Does the training loss still fall at the last epoch?"
+    source = "Theil-Sen; METHODS 2b"
+    falls = [_projected_fall(curve) for curve in loss_curves]
+    falls = [fall for fall in falls if math.isfinite(fall)]
+    if not falls or not needed:
+        return not_applicable(code, question, source)
+    value = float(np.median(falls))
+    return Evidence(
+        code, question, value, STILL_FALLING, _outcome(value > STILL_FALLING), n, 0, source
+    )
+
+
+def _projected_fall(curve: Floats) -> float:
+    """Relative fall over as many epochs again; 0 where the slope is not clearly negative."""
+    tail = curve[-max(5, math.ceil(TAIL * len(curve))) :]
+    if len(curve) < MIN_EPOCHS or not (np.isfinite(tail).all() and (tail > 0).all()):
+        return math.nan
+    slope = stats.theilslopes(np.log(tail), np.arange(len(tail)), 0.95)
+    if slope.high_slope >= 0:
+        return 0.0
+    return 1 - math.exp(float(slope.slope) * len(curve))
+
+
+def probe_checks(probes: Probes | None, margin: float, *, needed: bool) -> list[Evidence]:
+    """DL203 and DL301: does a strong optimizer, does a wider net, fit the same rows better?"""
+    strong = "Lower training loss by a strong optimizer in the same network (A - A_opt)?"
+    wide = "Lower training loss yet by a wider network that contains it (A_opt - A_cap)?"
+    source = "METHODS 2b"
+    if probes is None or not needed:
+        return [not_applicable("DL203", strong, source), not_applicable("DL301", wide, source)]
+    optimization = probes.training - probes.strong
+    capacity = min(probes.training, probes.strong) - probes.wide
+    share = probes.split.optimization_share
+    fits = probes.n_fits // 2
+    return [
+        Evidence(
+            "DL203", strong, optimization, margin,
+            _outcome(optimization > margin and share >= rules.HALF), probes.n_rows, fits, source,
+        ),
+        Evidence(
+            "DL301", wide, capacity, margin,
+            _outcome(capacity > margin and share < rules.HALF), probes.n_rows,
+            probes.n_fits - fits, source,
+        ),
+    ]  # fmt: skip
+
+
+def class_checks(y: NDArray[np.generic], y_test: NDArray[np.generic] | None) -> list[Evidence]:
+    """DL401: classes among the test rows that training never saw."""
+    code, question = "DL401", "Classes among the test rows that training never saw (rows)?"
+    if y_test is None:
+        return [not_applicable(code, question, "scored at the floored probability")]
+    unseen = int((~np.isin(y_test, np.unique(y))).sum())
+    return [
+        Evidence(
+            code, question, unseen, 0.0, _outcome(unseen > 0), len(y_test), 0,
+            "scored at the floored probability",
+        )
+    ]  # fmt: skip

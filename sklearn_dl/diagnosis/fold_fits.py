@@ -1,0 +1,226 @@
+"""Fit an estimator on every fold and note the loss of each row, in evaluation mode."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_dl.batching import batched_fits
+from sklearn_dl.diagnosis.row_losses import RowLoss
+from sklearn_dl.diagnosis.table import Folds, Rows, Table
+
+__all__ = ["FoldFit", "Job", "RowLosses", "by_row", "fit_jobs", "fit_one", "fit_table", "jobs_on"]
+
+Floats = NDArray[np.float64]
+Scorer = Callable[[Any, Any, Any], float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit of a diagnosis.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Cloned before it is fitted.
+    table : Table
+        Rows that ``train`` and ``test`` count.
+    train, test : ndarray of row numbers
+        What is learnt, and what is held out.
+    fit_prefix : str
+        What ``fit`` needs before ``sample_weight``.
+    weighted : bool
+        Whether the table's weights are passed to ``fit``.
+    judge_train : bool
+        Whether the losses on the learnt rows are wanted.
+    extra : Table or None
+        Labelled test rows.
+    scorer : callable or None
+        The user's metric.
+    optional : bool
+        Whether any ValueError of the fit is its result: the pool can do without a reference.
+    """
+
+    estimator: Any
+    table: Table
+    train: Rows
+    test: Rows
+    fit_prefix: str = ""
+    weighted: bool = True
+    judge_train: bool = True
+    extra: Table | None = None
+    scorer: Scorer | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """What one fit gave.
+
+    Attributes
+    ----------
+    train, test : ndarray of row numbers
+        Rows of the table.
+    train_losses, test_losses, extra_losses : ndarray
+        A loss a row; empty where not asked for.
+    failure : str or None
+        What diverged or could not be fitted; unknown losses are NaN.
+    scores : tuple of three floats
+        The user's metric on training, held-out and test rows; NaN where not asked for.
+    loss_curve : ndarray of shape (n_epochs,)
+        Training loss by epoch; empty where the model has none.
+    """
+
+    train: Rows
+    test: Rows
+    train_losses: Floats
+    test_losses: Floats
+    extra_losses: Floats
+    failure: str | None = None
+    scores: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    loss_curve: Floats = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class RowLosses:
+    """Losses by row of the table, averaged over the fits in which the row took part; else NaN."""
+
+    fitted: Floats
+    held_out: Floats
+    extra: Floats
+
+
+def jobs_on(folds: Folds, estimator: Any, table: Table, **options: Any) -> list[Job]:
+    """The jobs of one estimator, one a fold."""
+    return [Job(estimator, table, train, test, **options) for train, test in folds.splits]
+
+
+def fit_table(estimator: Any, table: Table, fit_prefix: str = "", *, weighted: bool = True) -> Any:
+    """Fit a clone on all rows of a table."""
+    weights = {}
+    if weighted and table.fit_weight is not None:
+        weights[f"{fit_prefix}sample_weight"] = table.fit_weight
+    return clone(estimator).fit(table.X, table.y, **weights)
+
+
+def _is_divergence(error: Exception) -> bool:
+    """Our nets raise a FloatingPointError; scikit-learn's own say it in a ValueError."""
+    return isinstance(error, FloatingPointError) or "non-finite parameter" in str(error)
+
+
+def _loss_curve(fitted: Any) -> Floats:
+    while hasattr(fitted, "steps") or hasattr(fitted, "regressor_"):
+        fitted = fitted.steps[-1][1] if hasattr(fitted, "steps") else fitted.regressor_
+    return np.asarray(getattr(fitted, "loss_curve_", ()), dtype=np.float64)
+
+
+def _judge(fitted: Any, table: Table, loss: RowLoss, scorer: Scorer | None) -> tuple[Floats, float]:
+    score = math.nan if scorer is None else float(scorer(fitted, table.X, table.y))
+    return loss(fitted, table.X, table.y), score
+
+
+def fit_one(job: Job, loss: RowLoss) -> FoldFit:
+    """Fit and judge; a fit that diverges is a result, any other error is the caller's."""
+    learn, held_out = job.table.take(job.train), job.table.take(job.test)
+    nothing = (np.empty(0), math.nan)
+    try:
+        fitted = fit_table(job.estimator, learn, job.fit_prefix, weighted=job.weighted)
+        train = _judge(fitted, learn, loss, job.scorer) if job.judge_train else nothing
+        test = _judge(fitted, held_out, loss, job.scorer)
+        extra = nothing if job.extra is None else _judge(fitted, job.extra, loss, job.scorer)
+    except (FloatingPointError, ValueError) as error:
+        if not (job.optional or _is_divergence(error)):
+            raise
+        return _lost(job, str(error).partition("\n")[0])
+    n_lost = sum(int(np.isnan(part[0]).sum()) for part in (train, test, extra))
+    return FoldFit(
+        job.train,
+        job.test,
+        train[0],
+        test[0],
+        extra[0],
+        f"{n_lost} predictions are not finite" if n_lost else None,
+        (train[1], test[1], extra[1]),
+        _loss_curve(fitted),
+    )
+
+
+def _lost(job: Job, failure: str) -> FoldFit:
+    def unknown(n: int) -> Floats:
+        return np.full(n, np.nan)
+
+    n_extra = 0 if job.extra is None else len(job.extra)
+    return FoldFit(
+        job.train,
+        job.test,
+        unknown(len(job.train)),
+        unknown(len(job.test)),
+        unknown(n_extra),
+        failure,
+    )
+
+
+def fit_jobs(
+    jobs: Sequence[Job], loss: RowLoss, done: Callable[[], None] | None = None
+) -> list[FoldFit]:
+    """Run all jobs, trained together where they are networks of one kind.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        The fits.
+    loss : RowLoss
+        How rows are judged.
+    done : callable, optional
+        Called after each fit.
+
+    Returns
+    -------
+    list of FoldFit
+        In the order of the jobs.
+    """
+
+    def run(job: Job) -> FoldFit:
+        result = fit_one(job, loss)
+        if done is not None:
+            done()
+        return result
+
+    with warnings.catch_warnings(), batched_fits():
+        # Whether our nets stopped too early is a question of the diagnosis, answered once (DL202).
+        warnings.filterwarnings("ignore", "the training loss was still falling", ConvergenceWarning)
+        results: list[FoldFit] = Parallel()(delayed(run)(job) for job in jobs)
+    return results
+
+
+def by_row(fits: Iterable[FoldFit], n: int) -> RowLosses:
+    """Average the losses of each row over the fits that give one."""
+    fits = list(fits)
+    extra = np.array([f.extra_losses for f in fits])
+    rows = np.arange(extra.shape[1])
+    return RowLosses(
+        _mean_by_row([(f.train, f.train_losses) for f in fits], n),
+        _mean_by_row([(f.test, f.test_losses) for f in fits], n),
+        _mean_by_row([(rows, losses) for losses in extra], len(rows)),
+    )
+
+
+def _mean_by_row(parts: Sequence[tuple[Rows, Floats]], n: int) -> Floats:
+    total, count = np.zeros(n), np.zeros(n)
+    for rows, losses in parts:
+        if not len(losses):
+            continue
+        known = np.isfinite(losses)
+        np.add.at(total, rows[known], losses[known])
+        np.add.at(count, rows[known], 1)
+    mean: Floats = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+    return mean

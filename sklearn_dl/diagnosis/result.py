@@ -1,0 +1,207 @@
+"""The answer of `diagnose`: a verdict with its ledger, evidence and remedies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from sklearn_dl.diagnosis import words
+from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, fit_table, jobs_on
+from sklearn_dl.diagnosis.ledger import Measured
+from sklearn_dl.diagnosis.remedies import Gain, Remedy
+from sklearn_dl.diagnosis.row_losses import RowLoss
+from sklearn_dl.diagnosis.rules import Decision, Verdict
+from sklearn_dl.diagnosis.statistics import paired_difference
+from sklearn_dl.diagnosis.subject import Subject
+from sklearn_dl.diagnosis.table import Folds, Table
+
+if TYPE_CHECKING:
+    from sklearn_dl.plotting import LedgerDisplay
+
+__all__ = ["Diagnosis", "Study"]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All that was measured; what a remedy is tried on."""
+
+    subject: Subject
+    estimator: Any
+    table: Table
+    test: Table | None
+    folds: Folds
+    loss: RowLoss
+    fits: tuple[FoldFit, ...]
+    measured: Measured
+    decision: Decision
+    notes: tuple[str, ...]
+    scores: dict[str, float]
+    n_fits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Why an estimator is not good enough, and what to change.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        A string: ``"good"``, ``"model_bias"``, ``"optimization"``, ``"overfitting"``,
+        ``"mismatch"``, ``"no_signal"`` or ``"inconclusive"``.
+    probabilities : Series
+        Over the verdicts; sums to one. Not calibrated yet.
+    ledger : DataFrame
+        Rows reference, approximation, optimization, estimation, mismatch; columns loss, stderr,
+        ci_low, ci_high (95 %), share (of all that could be gained).
+    evidence : DataFrame
+        A row a check: code, question, value, threshold, outcome, n, fits, source.
+    remedies : list of Remedy
+        What to change, measured gains first.
+    param_grid : dict
+        For GridSearchCV: the present value and the remedies' of each parameter they name.
+    """
+
+    verdict: Verdict
+    probabilities: pd.Series[float]
+    ledger: pd.DataFrame
+    evidence: pd.DataFrame
+    remedies: list[Remedy]
+    param_grid: dict[str, list[Any]]
+    _study: Study
+
+    def try_remedy(self, k: int = 0) -> tuple[Any, Gain]:
+        """Refit with a remedy's parameters on the same folds and on all rows.
+
+        Parameters
+        ----------
+        k : int
+            Index into ``remedies``.
+
+        Returns
+        -------
+        estimator
+            Fitted on all rows.
+        Gain
+            Fall of the out-of-fold loss, paired by row, with its standard error. It is measured
+            on the folds that chose the remedy, so confirm it on fresh rows.
+
+        Raises
+        ------
+        IndexError
+            No such remedy.
+        ValueError
+            The remedy is no parameter; the message says what is yours to do.
+        """
+        if not -len(self.remedies) <= k < len(self.remedies):
+            raise IndexError(f"there are {len(self.remedies)} remedies; got k={k}.")
+        remedy, s = self.remedies[k], self._study
+        if not remedy.params:
+            raise ValueError(
+                f"remedy {k} is no parameter that could be set: {remedy.action}. "
+                "Do that and call diagnose again."
+            )
+        changed = clone(s.estimator).set_params(**remedy.params)
+        before = by_row(s.fits, len(s.table)).held_out
+        prefix = s.subject.fit_prefix
+        jobs = jobs_on(s.folds, changed, s.table, fit_prefix=prefix, judge_train=False)
+        after = by_row(fit_jobs(jobs, s.loss), len(s.table)).held_out
+        gain = paired_difference(before, after, s.table.loss_weight)
+        fitted = fit_table(changed, s.table, prefix)
+        return fitted, Gain(gain.value, gain.stderr)
+
+    def plot(self, ax: Any = None) -> LedgerDisplay:
+        """Draw the ledger; matplotlib is needed."""
+        from sklearn_dl.plotting import LedgerDisplay
+
+        return LedgerDisplay(self.ledger, unit=self._study.loss.name).plot(ax=ax)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """The report as one self-contained page, also written to ``path`` where given."""
+        from sklearn_dl.report import to_html
+
+        page = to_html(self)
+        if path is not None:
+            Path(path).write_text(page, encoding="utf-8")
+        return page
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values: ``json.dumps`` takes it, NaN and infinity are None."""
+        s = self._study
+        content = {
+            "verdict": self.verdict.value,
+            "conclusion": words.conclusion(s.measured, s.decision),
+            "flow": [asdict(step) for step in self._flow()],
+            "probabilities": self.probabilities.to_dict(),
+            "losses": self._losses(),
+            "loss": s.loss.name,
+            "scores": s.scores,
+            "margin": s.measured.margin,
+            "ledger": self.ledger.to_dict(orient="index"),
+            "evidence": self.evidence.to_dict(orient="records"),
+            "remedies": [asdict(remedy) for remedy in self.remedies],
+            "param_grid": self.param_grid,
+            "notes": list(s.notes),
+            "n_rows": s.measured.n_rows,
+            "n_fits": s.n_fits,
+        }
+        plain: dict[str, Any] = _plain(content)
+        return plain
+
+    def _flow(self) -> list[words.Step]:
+        s = self._study
+        return words.flow(s.measured, s.decision, 0 if s.test is None else len(s.test))
+
+    def _losses(self) -> dict[str, float]:
+        m = self._study.measured
+        losses = {
+            "prior": m.prior.value,
+            "reference": m.reference.value,
+            "training": m.training.value,
+            "out_of_fold": m.held_out.value,
+        }
+        return losses if m.test is None else losses | {"test": m.test.value}
+
+    def __str__(self) -> str:
+        s = self._study
+        lines = [f"{step.question} {step.answer}" for step in self._flow()]
+        lines += ["", words.conclusion(s.measured, s.decision)]
+        chances = self.probabilities[self.probabilities >= 0.01].sort_values(ascending=False)
+        lines += ["Probabilities: " + ", ".join(f"{k} {p:.2f}" for k, p in chances.items())]
+        lines += ["", f"Ledger, {s.loss.name}, margin {words.number(s.measured.margin)}:"]
+        lines += self.ledger.to_string(float_format="{:.4f}".format, na_rep="-").splitlines()
+        outside = self.evidence[self.evidence["outcome"] == "found"]
+        if len(outside):
+            lines += ["", "Evidence found:"]
+            lines += [
+                f"  {code} {question} {words.number(value)} (threshold {words.number(threshold)})"
+                for code, question, value, threshold in zip(
+                    *(outside[c] for c in ("code", "question", "value", "threshold")), strict=True
+                )
+            ]
+        if self.remedies:
+            lines += ["", "What to change:"]
+            lines += [f"  {k}. {words.remedy_line(r)}" for k, r in enumerate(self.remedies)]
+        lines += [f"Note: {note.rstrip('.')}." for note in s.notes]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Diagnosis: {self.verdict.value}, {self._study.measured.n_rows} rows>"
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, text, lists and dicts; what JSON lacks becomes None or its repr."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else repr(value)

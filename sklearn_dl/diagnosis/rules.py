@@ -1,0 +1,276 @@
+"""From measured gaps to a verdict: the course's two-step flow as pure functions.
+
+    training loss large? -- yes --> model bias | optimization
+            | no
+    test loss large?     -- yes --> overfitting | mismatch
+            | no
+           good
+
+Nothing is trained, drawn at random or read here; the tests go through the whole table.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+__all__ = ["Decision", "Findings", "Gap", "Verdict", "decide", "found", "margin", "settled"]
+
+# Thresholds, each with its source; no other file holds one that decides a verdict.
+ALPHA = 0.05  # family-wise level of the three claims (Holm)
+MARGIN_SHARE = 0.05  # METHODS 2.0: a gap below 5 % of what can be learnt is not worth mending
+MARGIN_FLOOR = 0.01  # METHODS 2.0: nor one below 0.01 (nats, or a share of Var(y))
+GOOD_FACTOR = 2.0  # METHODS 2.0: `good` is earned when every upper limit lies below 2 m
+HALF = 0.5  # METHODS 2b: a cause must explain half of the training gap
+NO_SIGNAL_SHARE = 0.05  # no reference can be more than 5 % of the prior's loss below the prior
+
+
+class Verdict(StrEnum):
+    """What is wrong, in the contract's words."""
+
+    GOOD = "good"
+    MODEL_BIAS = "model_bias"
+    OPTIMIZATION = "optimization"
+    OVERFITTING = "overfitting"
+    MISMATCH = "mismatch"
+    NO_SIGNAL = "no_signal"
+    INCONCLUSIVE = "inconclusive"
+
+    @property
+    def meaning(self) -> str:
+        """The verdict in one plain sentence."""
+        return _MEANING[self]
+
+
+_MEANING = {
+    Verdict.GOOD: "no model tried does clearly better",
+    Verdict.MODEL_BIAS: "the model is too simple to fit its training rows",
+    Verdict.OPTIMIZATION: "good weights exist, but training did not find them",
+    Verdict.OVERFITTING: "it fits its training rows, and predicts new rows worse than possible",
+    Verdict.MISMATCH: "the test rows are not like the training rows",
+    Verdict.NO_SIGNAL: "no model tried predicts better than the prior: nothing to learn was found",
+    Verdict.INCONCLUSIVE: "the rows are too few to tell",
+}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A difference of two losses.
+
+    Attributes
+    ----------
+    value, stderr : float
+        Estimate (may be negative) and its standard error, in loss units.
+    p : float
+        Holm-adjusted one-sided p-value of "not above zero".
+    upper : float
+        One-sided upper 95 % limit.
+    """
+
+    value: float
+    stderr: float
+    p: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the verdict depends on.
+
+    Attributes
+    ----------
+    margin : float
+        Gaps up to this size do not matter.
+    training : Gap
+        A - F, training loss over the best held-out loss of any reference.
+    estimation : Gap
+        B - max(A, F), out-of-fold loss over it.
+    mismatch : Gap or None
+        C - B, None without labelled test rows.
+    signal : Gap
+        L0 - F of the best model that is not the prior.
+    prior_loss : float
+        L0.
+    optimization_share, optimization_share_stderr : float or None
+        Share of the training gap that a strong optimizer closes in the same network; None where
+        it was not measured.
+    diverged_share : float
+        Share of the fits that diverged.
+    n_rows : int
+        Rows the gaps were measured on.
+    """
+
+    margin: float
+    training: Gap
+    estimation: Gap
+    mismatch: Gap | None
+    signal: Gap
+    prior_loss: float
+    optimization_share: float | None
+    optimization_share_stderr: float | None
+    diverged_share: float
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict, how sure, what to look at next, and what would settle it.
+
+    ``later`` names gaps that are found too and are to be looked at again once the verdict's
+    cause is mended; ``rows_to_settle`` is None unless the verdict is inconclusive.
+    """
+
+    verdict: Verdict
+    probabilities: dict[Verdict, float]
+    later: tuple[Verdict, ...]
+    rows_to_settle: int | None
+
+
+def margin(prior_loss: float, reference_loss: float) -> float:
+    """``m = max(5 % of (L0 - F), 0.01)``: the smallest gap that matters (METHODS 2.0)."""
+    return max(MARGIN_SHARE * (prior_loss - reference_loss), MARGIN_FLOOR)
+
+
+def found(gap: Gap | None, m: float) -> bool:
+    """Whether a gap exceeds the margin and passes its test."""
+    return gap is not None and gap.value > m and gap.p < ALPHA
+
+
+def settled(gap: Gap | None, m: float) -> bool:
+    """Whether a gap is shown to be small: its upper limit lies below twice the margin."""
+    return gap is None or gap.upper < GOOD_FACTOR * m
+
+
+def no_signal_limit(prior_loss: float) -> float:
+    """The gain over the prior below which nothing was learnt."""
+    return max(NO_SIGNAL_SHARE * prior_loss, GOOD_FACTOR * MARGIN_FLOOR)
+
+
+def decide(f: Findings) -> Decision:
+    """Apply the flow.
+
+    Parameters
+    ----------
+    f : Findings
+        The measured gaps.
+
+    Returns
+    -------
+    Decision
+    """
+    verdict = _verdict(f)
+    rows = _rows_to_settle(f) if verdict is Verdict.INCONCLUSIVE else None
+    return Decision(verdict, _probabilities(f), _later(f, verdict), rows)
+
+
+def _verdict(f: Findings) -> Verdict:
+    m = f.margin
+    if f.diverged_share >= HALF:
+        return Verdict.OPTIMIZATION
+    shifted = f.mismatch if f.mismatch is not None and found(f.mismatch, m) else None
+    if found(f.training, m):
+        if shifted is not None and shifted.value > f.training.value:
+            return Verdict.MISMATCH
+        return _training_cause(f.optimization_share)
+    if shifted is None and _no_signal(f):
+        return Verdict.NO_SIGNAL
+    if shifted is not None and shifted.value > f.estimation.value:
+        return Verdict.MISMATCH
+    if found(f.estimation, m):
+        return Verdict.OVERFITTING
+    if shifted is not None:
+        return Verdict.MISMATCH
+    if all(settled(gap, m) for gap in (f.training, f.estimation, f.mismatch)):
+        return Verdict.GOOD
+    return Verdict.INCONCLUSIVE
+
+
+def _training_cause(optimization_share: float | None) -> Verdict:
+    """Without a probe the gap is called bias: nothing shows that better weights exist."""
+    if optimization_share is not None and optimization_share >= HALF:
+        return Verdict.OPTIMIZATION
+    return Verdict.MODEL_BIAS
+
+
+def _no_signal(f: Findings) -> bool:
+    return f.signal.upper < no_signal_limit(f.prior_loss)
+
+
+def _later(f: Findings, verdict: Verdict) -> tuple[Verdict, ...]:
+    named = {
+        _training_cause(f.optimization_share): f.training,
+        Verdict.OVERFITTING: f.estimation,
+        Verdict.MISMATCH: f.mismatch,
+    }
+    return tuple(v for v, gap in named.items() if v is not verdict and found(gap, f.margin))
+
+
+def _rows_to_settle(f: Findings) -> int | None:
+    """About how many rows would decide every undecided gap; errors shrink as 1/sqrt(n).
+
+    A gap below the margin is settled when its limit falls below 2 m, one above it when the
+    interval leaves zero. None where no number of rows can be named.
+    """
+    z = float(stats.norm.ppf(1 - ALPHA))
+    factor = 1.0
+    for gap in (f.training, f.estimation, f.mismatch):
+        if gap is None or settled(gap, f.margin) or found(gap, f.margin):
+            continue
+        room = gap.value if gap.value > f.margin else GOOD_FACTOR * f.margin - gap.value
+        # gap.upper may belong to another reference than gap.value: take the wider of the two.
+        spread = max(z * gap.stderr, gap.upper - gap.value)
+        if not (math.isfinite(spread) and room > 0):
+            return None
+        factor = max(factor, (spread / room) ** 2)
+    return math.ceil(f.n_rows * factor) if factor > 1 else None
+
+
+@cache
+def _normal_scores(n: int, axis: int) -> NDArray[np.float64]:
+    """A fixed, even sample of the normal distribution; the axes are shuffled against each other."""
+    z = stats.norm.ppf((np.arange(n) + 0.5) / n)
+    return np.asarray(np.random.RandomState(axis).permutation(z), dtype=float)
+
+
+def _draws(gap: Gap | None, axis: int, n: int) -> NDArray[np.float64]:
+    if gap is None:
+        return np.full(n, -np.inf)
+    spread = gap.stderr if math.isfinite(gap.stderr) else abs(gap.value) + 1.0
+    return gap.value + spread * _normal_scores(n, axis)
+
+
+def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
+    """Share of plausible true gaps (normal around the estimates) on which the flow ends at each.
+
+    Not calibrated on a benchmark. ``inconclusive`` is a decision to abstain and no state of the
+    world, so it has no probability of its own: what is said there is how the causes stand.
+    """
+    zero = dict.fromkeys(Verdict, 0.0)
+    if f.diverged_share >= HALF:
+        return zero | {Verdict.OPTIMIZATION: 1.0}
+    training, estimation, mismatch = (
+        _draws(gap, axis, n) for axis, gap in enumerate((f.training, f.estimation, f.mismatch))
+    )
+    signal = _draws(f.signal, 3, n)
+    share = np.full(n, f.optimization_share if f.optimization_share is not None else 0.0)
+    share = share + (f.optimization_share_stderr or 0.0) * _normal_scores(n, 4)
+    m = f.margin
+    large = training > m
+    shifted = (mismatch > m) & (mismatch > np.where(large, training, estimation))
+    nothing = ~large & ~shifted & (signal < no_signal_limit(f.prior_loss))
+    over = ~large & ~shifted & ~nothing & (estimation > m)
+    cases = {
+        Verdict.MISMATCH: shifted,
+        Verdict.OPTIMIZATION: large & ~shifted & (share >= HALF),
+        Verdict.MODEL_BIAS: large & ~shifted & (share < HALF),
+        Verdict.NO_SIGNAL: nothing,
+        Verdict.OVERFITTING: over,
+        Verdict.GOOD: ~large & ~shifted & ~nothing & ~over,
+    }
+    return zero | {v: float(case.mean()) for v, case in cases.items()}

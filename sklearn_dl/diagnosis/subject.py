@@ -1,0 +1,127 @@
+"""What is diagnosed: the estimator, the network inside it, and how to set its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sklearn
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from sklearn_dl.estimators import DLClassifier, DLRegressor
+
+__all__ = ["Subject", "find_subject", "seeded"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An unfitted estimator and its anatomy.
+
+    Attributes
+    ----------
+    estimator : estimator
+        A clone of what the user gave (of its ``best_estimator_`` where that is a fitted search).
+    core : estimator
+        The predictor inside Pipelines and TransformedTargetRegressors.
+    prefix : str
+        What ``set_params`` needs before the core's parameter names, ``""`` or ``"step__"``.
+    fit_prefix : str
+        What ``fit`` needs before ``sample_weight``.
+    task : {"classification", "regression"}
+        What it predicts.
+    """
+
+    estimator: Any
+    core: Any
+    prefix: str
+    fit_prefix: str
+    task: Literal["classification", "regression"]
+
+    @property
+    def is_network(self) -> bool:
+        """Whether the core is a DLClassifier or DLRegressor."""
+        return isinstance(self.core, DLClassifier | DLRegressor)
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether the core's ``fit`` has a ``sample_weight``."""
+        return bool(has_fit_parameter(self.core, "sample_weight"))
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """A parameter of the core, ``default`` where it has none of that name."""
+        return self.core.get_params(deep=False).get(name, default)
+
+    def with_params(self, **params: Any) -> Any:
+        """A clone with the core's parameters changed."""
+        return clone(self.estimator).set_params(**self.prefixed(params))
+
+    def prefixed(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Parameters of the core, named as the whole estimator's ``set_params`` wants them."""
+        return {self.prefix + name: value for name, value in params.items()}
+
+
+def find_subject(estimator: Any) -> Subject:
+    """Look into an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Classifier with ``predict_proba`` or regressor; a Pipeline or TransformedTargetRegressor
+        around one; a fitted search.
+
+    Returns
+    -------
+    Subject
+
+    Raises
+    ------
+    TypeError
+        Neither classifier nor regressor, or a classifier without probabilities.
+    """
+    if isinstance(estimator, type) or not isinstance(estimator, BaseEstimator):
+        raise TypeError(
+            f"estimator must be an instance of a scikit-learn estimator; got {estimator!r}. "
+            "Pass for example DLClassifier()."
+        )
+    whole = clone(getattr(estimator, "best_estimator_", estimator))
+    if is_classifier(whole):
+        if not hasattr(whole, "predict_proba"):
+            raise TypeError(
+                f"{type(whole).__name__} has no predict_proba, and the diagnosis is made of log "
+                "losses. Wrap it in CalibratedClassifierCV or choose a probabilistic loss."
+            )
+        task: Literal["classification", "regression"] = "classification"
+    elif is_regressor(whole):
+        task = "regression"
+    else:
+        raise TypeError(
+            f"estimator must be a classifier or a regressor; got {type(whole).__name__}, which "
+            "says it is neither. Diagnose the predictor, or a Pipeline that ends in one."
+        )
+    core, prefix, fit_prefix = whole, "", ""
+    while True:
+        if isinstance(core, Pipeline):
+            name, core = core.steps[-1]
+            prefix, fit_prefix = f"{prefix}{name}__", f"{fit_prefix}{name}__"
+        elif isinstance(core, TransformedTargetRegressor) and core.regressor is not None:
+            core, prefix = core.regressor, f"{prefix}regressor__"
+        else:
+            break
+    if sklearn.get_config()["enable_metadata_routing"]:
+        fit_prefix = ""
+    return Subject(whole, core, prefix, fit_prefix, task)
+
+
+def seeded(estimator: Any, seed: int) -> Any:
+    """A clone in which every ``random_state`` left at None is ``seed``, so that runs repeat."""
+    copy = clone(estimator)
+    params = copy.get_params(deep=True)
+    open_seeds = {
+        name: seed
+        for name, value in params.items()
+        if value is None and name.rpartition("__")[2] == "random_state"
+    }
+    return copy.set_params(**open_seeds)

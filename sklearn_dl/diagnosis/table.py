@@ -1,0 +1,278 @@
+"""The rows a diagnosis is made on, checked once, and how they are split into folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils.class_weight import compute_sample_weight
+
+__all__ = ["Folds", "Table", "check_test_table", "check_training_table", "make_folds"]
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Inputs, targets and weights of n rows.
+
+    Attributes
+    ----------
+    X, y : as given
+        Inputs and targets.
+    fit_weight : ndarray of shape (n,) or None
+        What ``fit`` gets as ``sample_weight``.
+    loss_weight : ndarray of shape (n,)
+        What a row counts in mean losses: the sample weight times the class weight.
+    groups : array-like of shape (n,) or None
+        Passed to the splitter.
+    """
+
+    X: Any
+    y: Any
+    fit_weight: Floats | None
+    loss_weight: Floats
+    groups: Any = None
+
+    def __len__(self) -> int:
+        return len(self.loss_weight)
+
+    def take(self, rows: Rows) -> Table:
+        """The table of these rows."""
+        return Table(
+            _safe_indexing(self.X, rows),
+            _safe_indexing(self.y, rows),
+            None if self.fit_weight is None else self.fit_weight[rows],
+            self.loss_weight[rows],
+            None if self.groups is None else _safe_indexing(self.groups, rows),
+        )
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Train and test rows of each fold, and what had to be changed to make them."""
+
+    splits: tuple[tuple[Rows, Rows], ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+
+def _check_y(y: Any, name: str, task: Task) -> NDArray[Any]:
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(
+            f"{name} must have one column; got shape {values.shape}. "
+            "Diagnose one target at a time, for example y[:, 0]."
+        )
+    missing = int(pd.isna(values).sum())
+    if missing:
+        raise ValueError(
+            f"{name} has {missing} missing values of {len(values)}. "
+            "Drop these rows, or predict them instead of learning from them."
+        )
+    if task == "regression":
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} must be numbers for a regressor: {error}. Use a classifier for classes."
+            ) from None
+        infinite = int(np.isinf(values).sum())
+        if infinite:
+            raise ValueError(f"{name} has {infinite} infinite values. Clip or drop them.")
+    return values
+
+
+def _check_weight(sample_weight: Any, n: int) -> Floats | None:
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n,):
+        raise ValueError(
+            f"sample_weight must have one value a row, shape ({n},); got {weight.shape}."
+        )
+    bad = int((~np.isfinite(weight) | (weight < 0)).sum())
+    if bad or not weight.sum() > 0:
+        raise ValueError(
+            f"sample_weight must be finite, not negative and not all zero; {bad} values are "
+            f"negative or not finite and the sum is {weight.sum():.3g}."
+        )
+    return weight
+
+
+def _plain(X: Any) -> Any:
+    """Lists become arrays; frames, arrays and sparse matrices stay what they are."""
+    return X if hasattr(X, "shape") else np.asarray(X)
+
+
+def check_training_table(
+    X: Any, y: Any, *, task: Task, sample_weight: Any = None, class_weight: Any = None, groups: Any
+) -> Table:
+    """Check the rows that are split into folds.
+
+    Raises
+    ------
+    ValueError
+        Unequal lengths, missing or infinite targets, a constant target, bad weights.
+    """
+    X = _plain(X)
+    values = _check_y(y, "y", task)
+    check_consistent_length(X, values, groups)
+    fit_weight = _check_weight(sample_weight, len(values))
+    if len(np.unique(values)) < 2:
+        seen = f"{values[0]!r} in all {len(values)} rows" if len(values) else "no row"
+        raise ValueError(f"y must have two different values at least; got {seen}.")
+    loss_weight = np.ones(len(values)) if fit_weight is None else fit_weight
+    if class_weight is not None:
+        loss_weight = loss_weight * compute_sample_weight(class_weight, values)
+    return Table(X, values, fit_weight, loss_weight, groups)
+
+
+def check_test_table(X_test: Any, y_test: Any, train: Table, *, task: Task) -> Table | None:
+    """Check labelled rows that training does not see; None where none are given.
+
+    Raises
+    ------
+    ValueError
+        One of the two without the other, unequal lengths, other columns than in training.
+    """
+    if X_test is None and y_test is None:
+        return None
+    if X_test is None or y_test is None:
+        given, lacking = ("y_test", "X_test") if X_test is None else ("X_test", "y_test")
+        raise ValueError(
+            f"{given} was given without {lacking}. Mismatch is measured on labelled test rows: "
+            "give both or none."
+        )
+    X_test = _plain(X_test)
+    values = _check_y(y_test, "y_test", task)
+    check_consistent_length(X_test, values)
+    _check_same_columns(train.X, X_test)
+    if not len(values):
+        raise ValueError("X_test has no row. Leave it out to diagnose without a test set.")
+    return Table(X_test, values, None, np.ones(len(values)))
+
+
+def _check_same_columns(X: Any, X_test: Any) -> None:
+    if hasattr(X, "columns") and hasattr(X_test, "columns"):
+        old, new = list(X.columns), list(X_test.columns)
+        if old != new:
+            lacking = [c for c in old if c not in new]
+            extra = [c for c in new if c not in old]
+            what = f"lacks {lacking}, adds {extra}" if lacking or extra else "has another order"
+            raise ValueError(
+                f"X_test must have the columns of X in their order; it {what}. "
+                "Use X_test[X.columns]."
+            )
+    elif X.shape[1:] != X_test.shape[1:]:
+        raise ValueError(
+            f"X_test must have the {X.shape[1:]} columns of X; its shape is {X_test.shape}."
+        )
+
+
+def weigh_test_table(test: Table, train: Table, class_weight: Any) -> Table:
+    """Give test rows the class weights that training used, so that B and C are one currency."""
+    if class_weight is None:
+        return test
+    classes = np.unique(train.y)
+    per_class = {}
+    for label in classes:
+        row = int(np.flatnonzero(train.y == label)[0])
+        base = 1.0 if train.fit_weight is None else train.fit_weight[row]
+        per_class[label] = train.loss_weight[row] / base if base else 1.0
+    weight = np.array([per_class.get(label, 1.0) for label in test.y])
+    return replace(test, loss_weight=weight)
+
+
+def make_folds(table: Table, cv: Any, *, task: Task, random_state: np.random.RandomState) -> Folds:
+    """Split the rows.
+
+    Parameters
+    ----------
+    table : Table
+        The rows.
+    cv : int, splitter or iterable of (train, test)
+        An integer is shuffled: stratified for classes where each has enough rows, by whole groups
+        where groups are given.
+    task : {"classification", "regression"}
+        Decides on stratification.
+    random_state : RandomState
+        Shuffles an integer cv.
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    ValueError
+        Fewer than 2 x cv rows, fewer groups than folds, no fold.
+    """
+    notes: list[str] = []
+    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        splitter = _shuffled(table, int(cv), task, random_state, notes)
+    else:
+        splitter = check_cv(cv, table.y, classifier=task == "classification")
+    pairs: Iterable[tuple[Any, Any]] = splitter.split(table.X, table.y, table.groups)
+    splits = tuple((np.asarray(train), np.asarray(test)) for train, test in pairs)
+    splits = tuple((_as_rows(train), _as_rows(test)) for train, test in splits)
+    if not splits or any(len(a) == 0 or len(b) == 0 for a, b in splits):
+        raise ValueError(f"cv must give folds with training and test rows; got {cv!r}.")
+    return Folds(splits, tuple(notes))
+
+
+def _as_rows(index: NDArray[Any]) -> Rows:
+    return np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+
+
+def _shuffled(
+    table: Table, k: int, task: Task, random_state: np.random.RandomState, notes: list[str]
+) -> Any:
+    n = len(table)
+    if k < 2:
+        raise ValueError(f"cv must be at least 2 folds; got {k}.")
+    if n < 2 * k:
+        raise ValueError(
+            f"{k} folds need at least {2 * k} rows; got {n}. Use fewer folds or more rows."
+        )
+    shuffle = {"n_splits": k, "shuffle": True, "random_state": random_state}
+    stratify = task == "classification"
+    if stratify:
+        classes, counts = np.unique(table.y, return_counts=True)
+        if counts.min() < k:
+            stratify = False
+            label = classes[counts.argmin()]
+            notes.append(
+                f"folds are not stratified: class {label!s} has {counts.min()} rows, fewer than "
+                f"the {k} folds"
+            )
+    if table.groups is None:
+        return StratifiedKFold(**shuffle) if stratify else KFold(**shuffle)
+    n_groups = len(np.unique(np.asarray(table.groups)))
+    if n_groups < k:
+        raise ValueError(
+            f"{k} folds of whole groups need at least {k} groups; got {n_groups}. "
+            f"Use cv={n_groups} or fewer."
+            if n_groups > 1
+            else f"{k} folds of whole groups need at least {k} groups; got {n_groups}."
+        )
+    notes.append(f"whole groups are held out ({n_groups} groups)")
+    return StratifiedGroupKFold(**shuffle) if stratify else GroupKFold(**shuffle)

@@ -1,0 +1,160 @@
+"""The command line: a verdict on stdout, or one line on stderr and status 2."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_dl import cli
+from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
+from sklearn_dl.diagnosis import Verdict
+
+QUICK = ("--cv", "2", "--budget", "quick")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Tables a user might have, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    classes = make_noisy_classes(80, 3, random_state=0)
+    frame = pd.DataFrame(classes.X, columns=["a", "b", "c [unit]"])
+    frame["kind"] = np.where(classes.y, "yes", "no")
+    frame.to_csv("classes.csv", index=False)
+    frame.to_csv("classes.csv.gz", index=False)
+    frame.rename(columns={"kind": "target"}).to_parquet("classes.parquet")
+    frame.iloc[:20].to_csv("later.csv", index=False)
+    frame.drop(columns="b").to_csv("narrow.csv", index=False)
+    frame[["kind"]].to_csv("lonely.csv", index=False)
+    frame.assign(kind=[None] * 7 + ["x"] * 73).to_csv("holes.csv", index=False)
+    numbers = make_noisy_numbers(80, 3, random_state=0)
+    pd.DataFrame(numbers.X).assign(target=numbers.y).to_csv("numbers.csv", index=False)
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "header.csv").write_text("a,target\n")
+    (tmp_path / "broken.parquet").write_bytes(b"not parquet")
+    (tmp_path / "broken.csv.gz").write_bytes(b"not gzip")
+    (tmp_path / "notes.txt").write_text("a,target\n1,2\n")
+    return tmp_path
+
+
+def run(capsys, *words):
+    status = cli.main(["diagnose", *words])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+BAD = {
+    "no such file": (["gone.csv"], "no such file: gone.csv"),
+    "directory": (["."], "is a directory"),
+    "empty": (["empty.csv"], "empty.csv is empty"),
+    "no rows": (["header.csv"], "header.csv has no rows"),
+    "not parquet": (["broken.parquet"], "broken.parquet cannot be read"),
+    "not gzip": (["broken.csv.gz"], "broken.csv.gz cannot be read"),
+    "unknown kind": (["notes.txt"], "neither .csv, .csv.gz nor .parquet"),
+    "no target": (["classes.csv"], "--target COLUMN; classes.csv has: a, b, c [unit], kind"),
+    "unknown target": (["classes.csv", "--target", "z"], "no column 'z'; classes.csv has: a, b"),
+    "target alone": (["lonely.csv", "--target", "kind"], "no column beside the target"),
+    "no such test": (["classes.parquet", "--test", "gone.csv"], "no such file: gone.csv"),
+    "test lacks": (
+        ["classes.csv", "--target", "kind", "--test", "narrow.csv"],
+        "narrow.csv lacks columns of the training table: b",
+    ),
+    "missing targets": (["holes.csv", "--target", "kind"], "7 missing values of 80"),
+    "too many folds": (["classes.parquet", "--cv", "60"], "60 folds need at least 120 rows"),
+    "text as number": (["classes.parquet", "--task", "regression"], "must be numbers"),
+    "bad option": (["classes.parquet", "--cv", "many"], "invalid int value"),
+    "page": (["classes.parquet", "--html", "gone/page.html"], "cannot be written"),
+    "target of nothing": (["--target", "x"], "need a table"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_on_stderr_and_status_2(name, folder, capsys):
+    words, message = BAD[name]
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("words", [[], ["unknown"], ["diagnose", "--unknown"]])
+def test_a_wrong_command_is_one_line_too(words, capsys):
+    assert cli.main(words) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["classes.csv", "--target", "kind"], "classification: 'kind' holds 2 labels"),
+        (["classes.csv.gz", "--target", "kind"], "classification: 'kind' holds 2 labels"),
+        (["classes.parquet"], "classification: 'target' holds 2 labels"),
+        (["numbers.csv"], "regression: 'target' has 80 different numbers"),
+    ],
+)
+def test_a_table_gets_a_verdict_and_is_told_how_it_was_read(words, rule, folder, capsys):
+    status, out, err = run(capsys, *words, *QUICK)
+    assert (status, err) == (0, "")
+    assert f"Task: {rule}" in out
+    assert any(f"Verdict: {v.value}" in out for v in Verdict)
+    for part in (
+        "Losses",
+        "Learning curve",
+        "Training loss",
+        "Ledger",
+        "Evidence",
+        "What to change",
+    ):
+        assert part in out
+
+
+def test_a_test_file_adds_the_test_loss_and_a_page_is_written(folder, capsys):
+    words = ["classes.csv", "--target", "kind", "--test", "later.csv", "--html", "page.html"]
+    status, out, _ = run(capsys, *words, *QUICK)
+    assert status == 0
+    assert "20 test rows" in out
+    assert "not applicable: no --test" not in out
+    assert (folder / "page.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_json_is_all_of_stdout_and_a_seed_repeats_it(folder, capsys):
+    words = ["classes.parquet", "--json", "--seed", "3", *QUICK]
+    (status, first, _), (_, second, _) = run(capsys, *words), run(capsys, *words)
+    assert status == 0
+    content = json.loads(first)
+    assert content["verdict"] in set(Verdict)
+    assert len(content["learning_curve"]) == 3  # a training fold of 40 rows has no eighth
+    assert first == second
+
+
+def test_whole_numbers_are_classes_until_they_are_many():
+    few, many = pd.Series(np.arange(60) % 20), pd.Series(np.arange(60) % 21)
+    assert cli._task(few, "y", None)[0] == "classification"
+    assert cli._task(many, "y", None)[0] == "regression"
+    assert cli._task(few, "y", "regression") == ("regression", "regression: as asked")
+    assert cli._task(pd.Series([True, False]), "y", None)[0] == "classification"
+    assert cli._task(pd.Series([0.5, 1.0]), "y", None)[0] == "regression"
+
+
+def test_without_rich_one_line_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    status, out, err = run(capsys)
+    assert (status, out) == (2, "")
+    assert err.splitlines() == [
+        'sklearn-dl: the command line needs rich: pip install "sklearn-dl[cli]"'
+    ]
+
+
+def test_a_warning_is_shown_once_and_in_one_line(capsys):
+    show = cli._once()
+    for _ in range(3):
+        show(UserWarning("many\nclasses"), UserWarning, "file.py", 1)
+    assert capsys.readouterr().err == "sklearn-dl: warning: many classes\n"
+
+
+def test_without_a_table_the_embedded_one_is_diagnosed(capsys):
+    status, out, err = run(capsys, *QUICK)
+    assert (status, err) == (0, "")
+    assert "embedded table (breast cancer): 426 rows, 30 columns" in out
+    assert any(f"Verdict: {v.value}" in out for v in Verdict)

@@ -1,0 +1,676 @@
+"""The parts of a diagnosis, each against an oracle or a case worked out by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse, stats
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.metrics import log_loss, r2_score
+from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, TimeSeriesSplit
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_dl import DLClassifier, DLRegressor
+from sklearn_dl.diagnosis import checks, ledger, references
+from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
+from sklearn_dl.diagnosis.probes import Probes, strong_params, wide_params
+from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
+from sklearn_dl.diagnosis.row_losses import LogLoss, SquaredError
+from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict
+from sklearn_dl.diagnosis.statistics import (
+    Estimate,
+    fold_mean,
+    holm,
+    paired_difference,
+    row_mean,
+    welch_difference,
+)
+from sklearn_dl.diagnosis.subject import find_subject, seeded
+from sklearn_dl.diagnosis.table import check_test_table, check_training_table, make_folds
+
+
+def rng(seed=0):
+    return np.random.RandomState(seed)
+
+
+def table(X, y, task="classification", **options):
+    return check_training_table(X, y, task=task, **({"groups": None} | options))
+
+
+# --- statistics --------------------------------------------------------------------------------
+
+
+def test_the_mean_of_rows_has_the_textbook_standard_error():
+    x = rng().standard_normal(50)
+    e = row_mean(x, np.ones(50))
+    assert (e.value, e.stderr) == pytest.approx((x.mean(), stats.sem(x)))
+    low, high = stats.t.interval(0.95, 49, x.mean(), stats.sem(x))
+    assert e.interval() == pytest.approx((low, high))
+
+
+def test_rows_without_a_loss_or_a_weight_do_not_count():
+    x = np.array([1.0, np.nan, 3.0, 100.0])
+    w = np.array([1.0, 1.0, 1.0, 0.0])
+    assert row_mean(x, w) == row_mean(np.array([1.0, 3.0]), np.ones(2))
+    assert math.isnan(row_mean(x[1:2], w[1:2]).value)
+    assert row_mean(x[:1], w[:1]).stderr == math.inf
+
+
+def test_a_paired_difference_is_scipys_paired_t_test():
+    a, b = rng(1).uniform(size=30), rng(2).uniform(size=30)
+    t = stats.ttest_rel(a, b, alternative="greater")
+    assert paired_difference(a, b, np.ones(30)).p_positive() == pytest.approx(t.pvalue)
+
+
+def test_a_difference_of_independent_means_is_scipys_welch_test():
+    a, b = rng(1).uniform(size=30), 2 * rng(2).uniform(size=17)
+    e = welch_difference(row_mean(a, np.ones(30)), row_mean(b, np.ones(17)))
+    t = stats.ttest_ind(a, b, equal_var=False, alternative="greater")
+    assert (e.p_positive(), e.df) == pytest.approx((t.pvalue, t.df))
+
+
+def test_folds_get_nadeau_and_bengios_factor():
+    values = [1.0, 2.0, 4.0, 5.0, 3.0]
+    expected = math.sqrt((1 / 5 + 1 / 4) * np.var(values, ddof=1))
+    assert fold_mean(values, 1 / 4) == Estimate(3.0, pytest.approx(expected), 4)
+    assert fold_mean([1.0], 1 / 4).stderr == math.inf
+
+
+def test_holm_adjusts_as_worked_out_by_hand():
+    # Sorted .01 .03 .04 times 3, 2, 1, never falling: .03, .06, .06.
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_a_certain_estimate_needs_no_test():
+    assert Estimate(0.1, 0.0).p_positive() == 0
+    assert Estimate(0.0, 0.0).p_positive() == 1
+
+
+# --- losses ------------------------------------------------------------------------------------
+
+
+def test_row_losses_average_to_scikit_learns_metrics(iris, diabetes):
+    X, y = iris
+    model = GaussianNB().fit(X, y)
+    assert LogLoss()(model, X, y).mean() == pytest.approx(log_loss(y, model.predict_proba(X)))
+    X, y = diabetes
+    ridge = Ridge().fit(X, y)
+    losses = SquaredError(float(np.var(y)))(ridge, X, y)
+    assert 1 - losses.mean() == pytest.approx(r2_score(y, ridge.predict(X)))
+
+
+def test_a_class_that_was_never_seen_costs_the_floor():
+    model = GaussianNB().fit([[0.0], [1.0], [0.1], [1.1]], ["a", "b", "a", "b"])
+    assert LogLoss()(model, [[0.0]], ["c"]) == pytest.approx([-np.log(1e-6)])
+
+
+# --- the ledger --------------------------------------------------------------------------------
+
+
+def measured(n=400, *, a=0.1, b=0.1, refs=None, c=None, noise=0.05, seed=0, fold_spread=0.0):
+    """Measured losses of which the means are given."""
+    g = rng(seed)
+
+    def around(mean, rows=n):
+        x = g.uniform(-1, 1, rows) * noise
+        return mean + x - x.mean()
+
+    refs = {"prior": 0.7, "linear": 0.1} if refs is None else refs
+    shift = np.linspace(-fold_spread, fold_spread, 5)
+    return measure(
+        around(a),
+        around(b),
+        {name: around(mean) for name, mean in refs.items()},
+        np.ones(n),
+        prior="prior",
+        fold_losses=[(a, b + s) for s in shift],
+        test_over_train=0.25,
+        test=None if c is None else around(c, 200),
+        test_weights=None if c is None else np.ones(200),
+    )
+
+
+@pytest.mark.parametrize("c", [None, 0.9])
+@pytest.mark.parametrize("b", [0.1, 0.4])
+@pytest.mark.parametrize("a", [0.02, 0.3])
+@pytest.mark.parametrize("split", [None, Split(0.7, 0.1)])
+def test_the_ledger_adds_up(a, b, c, split):
+    m = measured(a=a, b=b, c=c)
+    book = build_ledger(m, split)
+    last = m.held_out.value if m.test is None else m.test.value
+    assert book["loss"].sum() == pytest.approx(last, abs=1e-12)
+    assert tuple(book.index) == ledger.ROWS
+    assert tuple(book.columns) == ledger.COLUMNS
+    if np.isfinite(book["share"]).any():
+        assert book["share"].sum() == pytest.approx(1)
+
+
+def test_shares_are_not_named_where_there_is_nothing_to_share():
+    assert build_ledger(measured(), None)["share"].isna().all()
+
+
+def test_a_net_better_than_all_references_has_an_empty_ledger():
+    book = build_ledger(measured(a=0.01, b=0.05), None)
+    assert book.loc["reference", "loss"] == pytest.approx(0.05)
+    assert (book.loc[["approximation", "optimization", "estimation"], "loss"] == 0).all()
+
+
+def test_the_training_gap_is_divided_as_the_probes_say():
+    book = build_ledger(measured(a=0.5, b=0.5), Split(0.75, 0.0))
+    assert book.loc["optimization", "loss"] == pytest.approx(0.3)
+    assert book.loc["approximation", "loss"] == pytest.approx(0.1)
+
+
+def test_mismatch_is_not_applicable_without_test_rows():
+    assert build_ledger(measured(), None).loc["mismatch"].isna().all()
+    assert "mismatch" not in measured().claims
+
+
+def test_parts_of_a_gap_that_cannot_be_negative_have_no_negative_interval():
+    book = build_ledger(measured(a=0.09, b=0.1), None)
+    assert (book.loc[["approximation", "optimization"], ["loss", "ci_low", "ci_high"]] >= 0).all(
+        axis=None
+    )
+
+
+def test_good_is_earned_against_every_reference_and_not_against_the_luckiest():
+    # The estimator is itself the best: B - F is zero, but a reference may still be better.
+    m = measured(n=20, a=0.0, b=0.2, refs={"prior": 0.7, "linear": 0.21}, noise=0.5)
+    assert m.estimation_gap.value == 0
+    assert m.claims["estimation"].upper > 0.1
+
+
+def test_fold_spread_widens_the_estimation_gap():
+    narrow, wide = (
+        measured(a=0.2, b=0.5, fold_spread=s).claims["estimation"].stderr for s in (0.01, 0.2)
+    )
+    assert wide > 10 * narrow
+
+
+def test_a_single_hold_out_is_compared_without_pairs():
+    n = 100
+    fitted, held_out = np.full(n, np.nan), np.full(n, np.nan)
+    fitted[:70], held_out[70:] = rng().uniform(0.4, 0.6, 70), rng(1).uniform(0.5, 0.7, 30)
+    reference = np.where(np.isfinite(held_out), 0.1 + 0.01 * rng(2).uniform(size=n), np.nan)
+    prior = np.where(np.isfinite(held_out), 0.7, np.nan)
+    m = measure(
+        fitted,
+        held_out,
+        {"prior": prior, "linear": reference},
+        np.ones(n),
+        prior="prior",
+        fold_losses=[(0.5, 0.6)],
+        test_over_train=30 / 70,
+    )
+    assert m.training.value == pytest.approx(np.nanmean(fitted))
+    assert 0 < m.training_gap.stderr < 0.05
+    assert math.isfinite(m.estimation_gap.stderr)
+
+
+@pytest.mark.parametrize(
+    ("strong", "wide", "share"),
+    [(0.1, 0.0, 0.9), (0.9, 0.0, 0.1), (1.2, 1.1, 0.0), (0.0, 0.3, 1.0)],
+)
+def test_the_split_is_the_share_that_the_strong_optimizer_closes(strong, wide, share):
+    ones = np.ones(50)
+    split = split_training_gap(ones, strong * ones, wide * ones, ones)
+    assert split.optimization_share == pytest.approx(share)
+
+
+def test_the_error_of_the_share_is_that_of_a_bootstrap():
+    g = rng(3)
+    user, strong, wide = (g.exponential(s, 300) for s in (1.0, 0.5, 0.1))
+    split = split_training_gap(user, strong, wide, np.ones(300))
+    rows = g.randint(300, size=(2000, 300))
+    u, s, w = user[rows].mean(1), strong[rows].mean(1), wide[rows].mean(1)
+    assert split.stderr == pytest.approx(np.std((u - s) / (u - w)), rel=0.1)
+
+
+# --- the estimator's anatomy -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("estimator", "prefix", "fit_prefix"),
+    [
+        (DLClassifier(), "", ""),
+        (
+            make_pipeline(StandardScaler(), DLClassifier()),
+            "dlclassifier__",
+            "dlclassifier__",
+        ),
+        (TransformedTargetRegressor(DLRegressor()), "regressor__", ""),
+        (
+            TransformedTargetRegressor(make_pipeline(StandardScaler(), DLRegressor())),
+            "regressor__dlregressor__",
+            "dlregressor__",
+        ),
+        (
+            Pipeline([("a", StandardScaler()), ("b", make_pipeline(DLClassifier()))]),
+            "b__dlclassifier__",
+            "b__dlclassifier__",
+        ),
+    ],
+)
+def test_the_network_is_found_with_the_prefix_that_sets_its_parameters(
+    estimator, prefix, fit_prefix
+):
+    subject = find_subject(estimator)
+    assert (subject.prefix, subject.fit_prefix) == (prefix, fit_prefix)
+    assert subject.is_network
+    assert subject.takes_weights
+    changed = find_subject(subject.with_params(learning_rate=0.5))
+    assert changed.setting("learning_rate") == 0.5
+    assert estimator.get_params()[prefix + "learning_rate"] != 0.5
+
+
+def test_a_fitted_search_stands_for_its_best_estimator(iris):
+    search = GridSearchCV(LogisticRegression(max_iter=500), {"C": [1e-5, 1.0]}, cv=3).fit(*iris)
+    assert find_subject(search).estimator.C == 1.0
+
+
+def test_only_open_random_states_are_seeded():
+    pipe = make_pipeline(RandomForestClassifier(), MLPClassifier(random_state=5))
+    params = seeded(pipe, 7).get_params()
+    assert params["randomforestclassifier__random_state"] == 7
+    assert params["mlpclassifier__random_state"] == 5
+
+
+# --- tables and folds --------------------------------------------------------------------------
+
+
+def test_an_integer_cv_is_shuffled_and_stratified_and_repeats():
+    y = np.repeat([0, 1], [80, 20])
+    X = np.arange(100.0)[:, None]
+    a, b, c = (
+        make_folds(table(X, y), 5, task="classification", random_state=rng(s)).splits
+        for s in (0, 0, 1)
+    )
+    assert all(y[test].sum() == 4 for _, test in a)
+    assert all(np.array_equal(p[1], q[1]) for p, q in zip(a, b, strict=True))
+    assert not all(np.array_equal(p[1], q[1]) for p, q in zip(a, c, strict=True))
+    assert any(np.diff(test).max() > 1 for _, test in a)
+
+
+def test_a_rare_class_gives_unstratified_folds_and_is_named():
+    y = np.array(["a"] * 20 + ["b"] * 3)
+    folds = make_folds(table(np.zeros((23, 1)), y), 5, task="classification", random_state=rng())
+    assert folds.notes == ("folds are not stratified: class b has 3 rows, fewer than the 5 folds",)
+
+
+def test_grouped_rows_are_never_on_both_sides():
+    groups = np.repeat(np.arange(10), 6)
+    y = rng().randint(2, size=60)
+    t = table(np.zeros((60, 1)), y, groups=groups)
+    for train, test in make_folds(t, 5, task="classification", random_state=rng()).splits:
+        assert not set(groups[train]) & set(groups[test])
+
+
+@pytest.mark.parametrize("cv", [TimeSeriesSplit(3), RepeatedKFold(n_splits=3, n_repeats=2)])
+def test_any_splitter_is_honoured(cv):
+    t = table(np.zeros((30, 1)), np.arange(30.0), "regression")
+    folds = make_folds(t, cv, task="regression", random_state=rng())
+    assert len(folds) == cv.get_n_splits()
+    pairs = [(np.arange(20), np.arange(20, 30))]
+    assert len(make_folds(t, pairs, task="regression", random_state=rng())) == 1
+
+
+BAD_TABLES = {
+    "missing classes": (
+        np.array([0, np.nan, 1, np.nan]),
+        "classification",
+        "2 missing values of 4",
+    ),
+    "missing labels": (np.array(["a", None, "b", "a"], object), "classification", "1 missing"),
+    "infinite numbers": (np.array([0.0, np.inf, 1, 2]), "regression", "1 infinite"),
+    "text for a regressor": (np.array(list("abcd")), "regression", "must be numbers"),
+    "one class": (np.zeros(4), "classification", "two different values"),
+    "two columns": (np.zeros((4, 2)), "regression", r"got shape \(4, 2\)"),
+    "another length": (np.arange(3), "classification", "inconsistent numbers of samples"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_target_that_cannot_be_learnt_is_refused_with_what_was_seen(name):
+    y, task, message = BAD_TABLES[name]
+    with pytest.raises(ValueError, match=message):
+        table(np.zeros((4, 1)), y, task)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [([1, 1], "shape"), ([1, -1, 1, 1], "1 values are negative"), ([0] * 4, "sum is 0")],
+)
+def test_bad_weights_are_refused(weight, message):
+    with pytest.raises(ValueError, match=message):
+        table(np.zeros((4, 1)), np.array([0, 1, 0, 1]), sample_weight=weight)
+
+
+def test_too_few_rows_or_groups_for_the_folds_are_refused():
+    t = table(np.zeros((9, 1)), np.arange(9) % 2)
+    with pytest.raises(ValueError, match="5 folds need at least 10 rows; got 9"):
+        make_folds(t, 5, task="classification", random_state=rng())
+    grouped = table(np.zeros((12, 1)), np.arange(12) % 2, groups=np.arange(12) // 4)
+    with pytest.raises(ValueError, match=r"at least 5 groups; got 3\. Use cv=3"):
+        make_folds(grouped, 5, task="classification", random_state=rng())
+
+
+def test_test_rows_need_the_training_columns_and_labels():
+    X = pd.DataFrame({"a": range(4), "b": range(4)})
+    t = table(X, [0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"lacks \['b'\], adds \['c'\]"):
+        check_test_table(X.rename(columns={"b": "c"}), [0] * 4, t, task="classification")
+    with pytest.raises(ValueError, match="has another order"):
+        check_test_table(X[["b", "a"]], [0] * 4, t, task="classification")
+    with pytest.raises(ValueError, match="X_test was given without y_test"):
+        check_test_table(X, None, t, task="classification")
+
+
+def test_class_weights_and_sample_weights_both_count_in_the_losses():
+    y = np.array([0, 0, 0, 1])
+    t = table(np.zeros((4, 1)), y, sample_weight=[1, 2, 1, 1], class_weight={0: 1, 1: 3})
+    assert t.loss_weight.tolist() == [1, 2, 1, 3]
+    assert t.fit_weight.tolist() == [1, 2, 1, 1]
+
+
+# --- fits --------------------------------------------------------------------------------------
+
+
+def test_losses_by_row_are_those_of_a_plain_loop(iris):
+    X, y = iris
+    t = table(X, y)
+    folds = make_folds(t, KFold(3, shuffle=True, random_state=0), task="classification",
+                       random_state=rng())  # fmt: skip
+    rows = by_row(fit_jobs(jobs_on(folds, GaussianNB(), t), LogLoss()), len(t))
+    expected = np.zeros((2, 150))
+    for train, test in folds.splits:
+        model = GaussianNB().fit(X[train], y[train])
+        expected[0, train] += LogLoss()(model, X[train], y[train]) / 2
+        expected[1, test] += LogLoss()(model, X[test], y[test])
+    assert rows.fitted == pytest.approx(expected[0])
+    assert rows.held_out == pytest.approx(expected[1])
+
+
+def test_repeated_folds_are_averaged_and_unknown_rows_stay_unknown():
+    part = np.array([0, 1])
+    fits = [
+        FoldFit(part, np.array([2]), np.array([1.0, np.nan]), np.array([k]), np.empty(0))
+        for k in (1.0, 3.0)
+    ]
+    rows = by_row(fits, 4)
+    np.testing.assert_array_equal(rows.fitted, [1.0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(rows.held_out, [np.nan, np.nan, 2.0, np.nan])
+
+
+# --- references --------------------------------------------------------------------------------
+
+
+def raw_frame(n=120):
+    g = rng(4)
+    return pd.DataFrame(
+        {
+            "number": np.where(g.uniform(size=n) < 0.2, np.nan, g.standard_normal(n)),
+            "nullable": pd.array(g.randint(5, size=n), dtype="Int64"),
+            "flag": g.uniform(size=n) < 0.5,
+            "text": np.where(g.uniform(size=n) < 0.2, None, g.choice(["u", "v"], n)),
+            "category": pd.Categorical(g.choice(["x", "y", "z"], n)),
+            "date": pd.to_datetime("2020-01-01") + pd.to_timedelta(g.randint(900, size=n), "D"),
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["frame", "polars", "object array", "sparse"])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_every_reference_takes_every_kind_of_table(kind, task):
+    frame = raw_frame()
+    numbers = frame[["flag", "nullable"]].to_numpy(float)
+    X = {
+        "frame": frame,
+        "polars": pl.from_dict({c: frame[c].to_list() for c in ("nullable", "flag", "category")}),
+        "object array": frame[["number", "text"]].to_numpy(object),
+        "sparse": sparse.csr_array(numbers),
+    }[kind]
+    y = frame["flag"].to_numpy().astype(int) if task == "classification" else numbers.sum(1)
+    plain = references.plain_frame(X)
+    models = references.pool(plain, task, 96, 0)
+    if kind != "sparse":
+        assert len(models) == 6
+    t = table(plain, y, task)
+    folds = make_folds(t, 3, task=task, random_state=rng())
+    loss = LogLoss() if task == "classification" else SquaredError(float(np.var(y)))
+    quick = {name: m for name, m in models.items() if "network" not in name}
+    losses, notes = references.pool_losses(quick, t, folds, loss, seed=0)
+    assert set(losses) == set(quick)
+    assert notes == []
+    assert all(np.isfinite(v).all() for v in losses.values())
+
+
+def test_references_never_use_the_rows_they_are_judged_on():
+    y = np.arange(200) % 2
+    t = table(references.plain_frame(rng().standard_normal((200, 3))), y)
+    folds = make_folds(t, 5, task="classification", random_state=rng())
+    models = references.pool(t.X, "classification", 160, 0)
+    losses, _ = references.pool_losses(models, t, folds, LogLoss(), seed=0)
+    # Nothing can be learnt: whoever looked would be far below log 2.
+    assert min(v.mean() for v in losses.values()) > np.log(2) - 0.02
+
+
+def test_a_reference_that_cannot_be_fitted_leaves_the_pool_with_a_note():
+    y = np.array([0] * 30 + [1] * 10)
+    t = table(references.plain_frame(rng().standard_normal((40, 2))), y)
+    pairs = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
+    folds = make_folds(t, pairs, task="classification", random_state=rng())
+    models = references.pool(t.X, "classification", 30, 0)
+    losses, notes = references.pool_losses(
+        {k: models[k] for k in ("prior", "linear")}, t, folds, LogLoss(), seed=0
+    )
+    assert set(losses) == {"prior"}
+    assert len(notes) == 1
+    assert "reference linear left out" in notes[0]
+
+
+def test_large_tables_are_referenced_on_a_subsample(monkeypatch):
+    monkeypatch.setattr(references, "MAX_ROWS", 20)
+    t = table(references.plain_frame(rng().standard_normal((90, 2))), np.arange(90) % 2)
+    folds = make_folds(t, 3, task="classification", random_state=rng())
+    models = references.pool(t.X, "classification", 20, 0)
+    losses, notes = references.pool_losses({"prior": models["prior"]}, t, folds, LogLoss(), seed=0)
+    assert np.isfinite(losses["prior"]).sum() == 60
+    assert notes == ["references use at most 20 random rows of a fold"]
+
+
+# --- probes and remedies -----------------------------------------------------------------------
+
+NET = {"hidden_layer_sizes": (8, 4), "learning_rate": 1e-6, "max_epochs": 3, "batch_size": 500}
+
+
+def test_the_strong_probe_changes_the_way_and_not_the_network():
+    net = DLClassifier(**NET, optimizer="sgd", loss="mse", dropout=0.2, weight_decay=0.1)
+    params = strong_params(find_subject(net), 1000, 2e-3)
+    assert params["loss"] == "cross_entropy"
+    assert params["max_epochs"] * -(-1000 // params["batch_size"]) >= 2000
+    kept = {
+        "hidden_layer_sizes",
+        "activation",
+        "normalization",
+        "module",
+        "dropout",
+        "weight_decay",
+    }
+    assert not kept & set(params)
+    DLClassifier().set_params(**params)
+
+
+def test_the_wide_probe_contains_the_network_with_its_regularisation_lifted():
+    wide = wide_params(find_subject(DLClassifier(**NET, dropout=0.3)), 1000, 2e-3)
+    assert wide["hidden_layer_sizes"] == (32, 16)
+    assert (wide["dropout"], wide["weight_decay"]) == (0.0, 0.0)
+    linear = DLRegressor(hidden_layer_sizes=(), activation="identity")
+    bent = wide_params(find_subject(linear), 1000, 2e-3)
+    assert (bent["hidden_layer_sizes"], bent["activation"]) == ((64,), "relu")
+    DLRegressor().set_params(**bent)
+
+
+def test_a_users_module_cannot_be_widened():
+    net = DLClassifier(module=lambda n, k: None)
+    assert wide_params(find_subject(net), 1000, 2e-3) is None
+
+
+def decision(verdict, **probabilities):
+    p = dict.fromkeys(Verdict, 0.0) | {Verdict(k): v for k, v in probabilities.items()}
+    return Decision(Verdict(verdict), p, (), None)
+
+
+def probes(gain=0.3):
+    subject = find_subject(DLClassifier(**NET))
+    strong, wide = strong_params(subject, 100, 1e-2), wide_params(subject, 100, 1e-2)
+    e = Estimate(gain, 0.01)
+    return Probes(0.6, 0.1, 0.0, Split(0.8, 0.01), strong, wide, e, e, 100, 2)
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("wrap", [lambda e: e, lambda e: make_pipeline(StandardScaler(), e)])
+def test_every_remedy_can_be_set_and_says_what_and_why(verdict, wrap):
+    estimator = wrap(DLClassifier(**NET))
+    codes = ["DL201", "DL203", "DL301"]
+    remedies = find_remedies(
+        find_subject(estimator), decision(verdict, optimization=1.0), probes(), codes, 100
+    )
+    assert bool(remedies) == (verdict is not Verdict.GOOD)
+    for remedy in remedies:
+        assert remedy.action
+        assert remedy.why
+        estimator.set_params(**remedy.params)
+
+
+def test_measured_remedies_come_first_and_harmful_ones_are_left_out():
+    subject = find_subject(DLClassifier(**NET))
+    helpful, harmful = (
+        find_remedies(subject, decision("optimization"), probes(g), ["DL203"], 100)
+        for g in (0.3, -0.1)
+    )
+    assert helpful[0].gain == 0.3
+    assert all(math.isnan(r.gain) for r in helpful[1:])
+    assert all(math.isnan(r.gain) for r in harmful)
+    assert len(harmful) == len(helpful) - 1
+
+
+def test_an_inconclusive_verdict_advises_on_the_likeliest_cause_too():
+    subject = find_subject(DLClassifier(**NET))
+    remedies = find_remedies(
+        subject, decision("inconclusive", overfitting=0.7, good=0.3), None, [], 100
+    )
+    assert any("early_stopping" in r.params for r in remedies)
+    assert sum(r.action == "collect more rows" for r in remedies) == 1
+
+
+def test_the_grid_holds_the_present_value_and_each_remedy():
+    pipe = make_pipeline(StandardScaler(), DLClassifier(**NET))
+    subject = find_subject(pipe)
+    remedies = find_remedies(subject, decision("optimization"), probes(), ["DL202", "DL203"], 100)
+    grid = param_grid(subject, remedies)
+    assert grid["dlclassifier__learning_rate"] == [1e-6, 1e-2, 1e-5]
+    assert grid["dlclassifier__max_epochs"][0] == 3
+    GridSearchCV(pipe, grid)
+
+
+def test_a_foreign_estimator_gets_advice_without_parameters():
+    remedies = find_remedies(
+        find_subject(LinearRegression()), decision("model_bias"), None, [], 100
+    )
+    assert remedies
+    assert all(r.params == {} for r in remedies)
+
+
+# --- checks: fires, does not fire, not applicable ----------------------------------------------
+
+
+def outcome(rows, code):
+    return next(r.outcome for r in rows if r.code == code)
+
+
+FALLING = np.exp(-0.05 * np.arange(50))
+FLAT = 0.1 + 0.01 * np.sin(np.arange(50))
+STRONG = Probes(0.6, 0.1, 0.0, Split(0.8, 0.0), {}, {}, Estimate(0, 0), Estimate(0, 0), 9, 2)
+WIDE = Probes(0.6, 0.55, 0.0, Split(0.1, 0.0), {}, {}, Estimate(0, 0), Estimate(0, 0), 9, 2)
+
+
+def flow(**means):
+    return checks.flow_checks(measured(**means), n_test=200, fits=5)
+
+
+CHECKS = {
+    "DL101": (lambda: flow(a=0.5), lambda: flow(a=0.1), None),
+    "DL102": (lambda: flow(b=0.5), lambda: flow(b=0.1), None),
+    "DL103": (lambda: flow(c=0.5), lambda: flow(c=0.1), lambda: flow()),
+    "DL104": (
+        lambda: flow(b=0.7, refs={"prior": 0.7, "linear": 0.7}, noise=0.01),
+        lambda: flow(),
+        None,
+    ),
+    "DL105": (lambda: flow(a=0.0), lambda: flow(a=0.1), None),
+    "DL201": (
+        lambda: [checks.divergence_check(1, 5, 100)],
+        lambda: [checks.divergence_check(0, 5, 100)],
+        None,
+    ),
+    "DL202": (
+        lambda: [checks.still_falling_check([FALLING], 9, needed=True)],
+        lambda: [checks.still_falling_check([FLAT], 9, needed=True)],
+        lambda: [checks.still_falling_check([np.empty(0)], 9, needed=True)],
+    ),
+    "DL203": (
+        lambda: checks.probe_checks(STRONG, 0.05, needed=True),
+        lambda: checks.probe_checks(WIDE, 0.05, needed=True),
+        lambda: checks.probe_checks(None, 0.05, needed=True),
+    ),
+    "DL301": (
+        lambda: checks.probe_checks(WIDE, 0.05, needed=True),
+        lambda: checks.probe_checks(STRONG, 0.05, needed=True),
+        lambda: checks.probe_checks(STRONG, 0.05, needed=False),
+    ),
+    "DL401": (
+        lambda: checks.class_checks(np.array(["a", "b"]), np.array(["a", "c"])),
+        lambda: checks.class_checks(np.array(["a", "b"]), np.array(["a", "b"])),
+        lambda: checks.class_checks(np.array(["a", "b"]), None),
+    ),
+}
+
+
+@pytest.mark.parametrize("code", CHECKS)
+def test_a_check_fires_where_it_should(code):
+    assert outcome(CHECKS[code][0](), code) == "found"
+
+
+@pytest.mark.parametrize("code", CHECKS)
+def test_a_check_is_silent_where_it_should_be(code):
+    assert outcome(CHECKS[code][1](), code) == "not found"
+
+
+@pytest.mark.parametrize("code", [c for c in CHECKS if CHECKS[c][2]])
+def test_a_check_that_cannot_be_made_is_not_applicable(code):
+    assert outcome(CHECKS[code][2](), code) == "not applicable"
+
+
+def test_the_checks_that_always_apply_are_those_of_every_diagnosis():
+    always = {c for c in CHECKS if CHECKS[c][2] is None}
+    assert always == {"DL101", "DL102", "DL104", "DL105", "DL201"}
+
+
+def test_a_net_that_fits_well_is_not_asked_whether_it_still_falls():
+    row = checks.still_falling_check([FALLING], 9, needed=False)
+    assert row.outcome == "not applicable"
+
+
+def test_a_gap_of_no_test_is_not_applicable():
+    row = checks.gap_check("DL103", "?", None, 0.1, 0, 0)
+    assert row.outcome == "not applicable"
+    assert checks.gap_check("DL1", "?", Gap(1, 0.1, 0.0, 1.2), 0.1, 9, 5).outcome == "found"

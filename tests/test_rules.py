@@ -1,0 +1,179 @@
+"""The flow from measured gaps to a verdict, over its whole table and without any training."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from sklearn_dl.diagnosis.rules import (
+    ALPHA,
+    Findings,
+    Gap,
+    Verdict,
+    decide,
+    found,
+    margin,
+    no_signal_limit,
+    settled,
+)
+
+M = 0.05
+SIGNAL = Gap(0.5, 0.01, 0.0, 0.52)
+NO_SIGNAL = Gap(0.0, 0.005, 0.5, 0.008)
+# What a gap can look like: shown to be large, shown to be small, or open.
+LARGE = Gap(0.5, 0.01, 1e-9, 0.52)
+LARGER = Gap(0.8, 0.01, 1e-9, 0.82)
+SMALL = Gap(0.0, 0.01, 0.5, 0.02)
+OPEN = Gap(0.06, 0.05, 0.12, 0.14)
+
+
+def findings(**changes):
+    base = Findings(
+        margin=M,
+        training=SMALL,
+        estimation=SMALL,
+        mismatch=None,
+        signal=SIGNAL,
+        prior_loss=0.69,
+        optimization_share=None,
+        optimization_share_stderr=None,
+        diverged_share=0.0,
+        n_rows=500,
+    )
+    return replace(base, **changes)
+
+
+def expected(f):
+    """The flow restated as the course draws it, independently of the code's order of cases."""
+    if f.diverged_share >= 0.5:
+        return "optimization"
+    large = {name: g in (LARGE, LARGER) for name, g in gaps(f).items()}
+    size = {name: g.value for name, g in gaps(f).items()}
+    if large["training"] and not (large["mismatch"] and size["mismatch"] > size["training"]):
+        share = f.optimization_share
+        return "optimization" if share is not None and share >= 0.5 else "model_bias"
+    if large["training"]:
+        return "mismatch"
+    if f.signal == NO_SIGNAL and not large["mismatch"]:
+        return "no_signal"
+    named = {"estimation": "overfitting", "mismatch": "mismatch"}
+    if large["mismatch"] and size["mismatch"] > size["estimation"]:
+        return "mismatch"
+    for name, verdict in named.items():
+        if large[name]:
+            return verdict
+    return "inconclusive" if OPEN in gaps(f).values() else "good"
+
+
+def gaps(f):
+    none = Gap(0.0, 0.0, 1.0, 0.0)
+    return {
+        "training": f.training,
+        "estimation": f.estimation,
+        "mismatch": none if f.mismatch is None else f.mismatch,
+    }
+
+
+LOOKS = (SMALL, OPEN, LARGE, LARGER)
+TABLE = list(
+    itertools.product(
+        LOOKS, LOOKS, (None, *LOOKS), (SIGNAL, NO_SIGNAL), (None, 0.1, 0.9), (0.0, 0.2, 0.5, 1.0)
+    )
+)
+
+
+def case(row):
+    training, estimation, mismatch, signal, share, diverged = row
+    return findings(
+        training=training,
+        estimation=estimation,
+        mismatch=mismatch,
+        signal=signal,
+        optimization_share=share,
+        optimization_share_stderr=None if share is None else 0.05,
+        diverged_share=diverged,
+    )
+
+
+def test_every_row_of_the_table_gets_the_verdict_of_the_flow():
+    wrong = [row for row in TABLE if decide(case(row)).verdict != expected(case(row))]
+    assert len(TABLE) == 4 * 4 * 5 * 2 * 3 * 4
+    assert wrong == []
+
+
+def test_probabilities_sum_to_one_over_all_verdicts_in_every_row():
+    for row in TABLE[::7]:
+        p = decide(case(row)).probabilities
+        assert set(p) == set(Verdict)
+        assert math.isclose(sum(p.values()), 1, abs_tol=1e-9)
+        assert all(0 <= v <= 1 for v in p.values())
+
+
+def test_a_verdict_that_was_earned_is_also_the_most_probable():
+    for row in TABLE:
+        decision = decide(case(row))
+        if OPEN in row or row[3] is NO_SIGNAL or decision.verdict is Verdict.INCONCLUSIVE:
+            continue
+        # Two equal gaps share the probability evenly, whichever of them is named.
+        top = max(decision.probabilities.values())
+        assert decision.probabilities[decision.verdict] > top - 0.05, row
+
+
+def test_gaps_beside_the_verdict_are_named_for_later():
+    f = findings(training=LARGE, estimation=LARGE, mismatch=LARGE, optimization_share=0.9)
+    decision = decide(f)
+    assert decision.verdict == "optimization"
+    assert decision.later == (Verdict.OVERFITTING, Verdict.MISMATCH)
+    assert decide(findings()).later == ()
+
+
+@pytest.mark.parametrize(
+    ("gap", "is_found", "is_settled"),
+    [
+        (Gap(M + 1e-9, 0.0, ALPHA - 1e-9, M), True, True),
+        (Gap(M, 0.0, 0.0, M), False, True),  # at the margin is not above it
+        (Gap(1.0, 0.9, ALPHA, 2.5), False, False),  # large but not significant
+        (Gap(0.0, 0.1, 0.5, 2 * M), False, False),  # at the limit is not below it
+        (None, False, True),  # not applicable: nothing is wrong and nothing is open
+    ],
+)
+def test_a_gap_is_found_above_the_margin_and_settled_below_twice_it(gap, is_found, is_settled):
+    assert (found(gap, M), settled(gap, M)) == (is_found, is_settled)
+
+
+def test_the_margin_is_a_twentieth_of_what_can_be_learnt_and_at_least_a_hundredth():
+    assert margin(1.0, 0.2) == pytest.approx(0.04)
+    assert margin(0.69, 0.65) == 0.01
+    assert no_signal_limit(0.1) == 0.02
+
+
+def test_good_must_be_earned_by_the_interval_and_not_by_the_estimate():
+    exact = decide(findings(training=Gap(0.0, 0.01, 0.5, 0.02)))
+    vague = decide(findings(training=Gap(0.0, 0.2, 0.5, 0.33)))
+    assert exact.verdict == "good"
+    assert vague.verdict == "inconclusive"
+
+
+def test_an_inconclusive_verdict_says_how_many_rows_would_settle_it():
+    # 1.645 * 0.05 = 0.08225 must shrink to below the 0.06 that it is from zero.
+    few = decide(findings(estimation=Gap(0.06, 0.05, 0.12, 0.14225)))
+    assert few.rows_to_settle == pytest.approx(500 * (0.08225 / 0.06) ** 2, rel=0.01)
+    assert decide(findings()).rows_to_settle is None
+    endless = findings(estimation=Gap(0.06, math.inf, 0.5, math.inf))
+    assert decide(endless).verdict == "inconclusive"
+    assert decide(endless).rows_to_settle is None
+
+
+def test_more_rows_than_that_do_settle_it():
+    gap = Gap(0.02, 0.06, 0.4, 0.02 + 1.645 * 0.06)
+    rows = decide(findings(estimation=gap)).rows_to_settle
+    shrunk = 0.06 * math.sqrt(500 / (1.01 * rows))
+    after = Gap(0.02, shrunk, 0.4, 0.02 + 1.645 * shrunk)
+    assert decide(findings(estimation=after, n_rows=rows)).verdict == "good"
+
+
+def test_a_verdict_is_a_plain_string_with_a_meaning():
+    assert Verdict.GOOD == "good"
+    assert f"{Verdict.NO_SIGNAL}" == "no_signal"
+    assert all(v.meaning for v in Verdict)
