@@ -255,7 +255,7 @@ def warn_if_not_converged(history: dict[str, list[float]], recipe: Recipe) -> No
     falls = -np.diff(losses[-patience - 1 :])
     if (falls > recipe.tol).all():
         warnings.warn(
-            f"the training loss was still falling after max_epochs={recipe.max_epochs} epochs (by "
+            f"the training loss was still falling after max_epochs={recipe.max_epochs} (by "
             f"more than tol={recipe.tol:g} in each of the last {patience}). Train longer, or with a "
             "larger learning_rate, or set a schedule.",
             ConvergenceWarning,

@@ -18,7 +18,8 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
         Normalise the units before each activation: over the batch (Ioffe and Szegedy 2015) or over
         the layer (Ba et al. 2016).
     dropout : float in [0, 1), default=0
-        Share of hidden units zeroed at each training step (Srivastava et al. 2014).
+        Share of hidden units zeroed at each training step (Srivastava et al. 2014), row by row; the
+        same units for all rows where one batch holds them all.
     module : {"auto", "mlp", "residual"} or callable, default="auto"
         "auto": the measured best. "mlp": the plain network of ``hidden_layer_sizes``. "residual": a
         linear map to the first hidden size, then a residual block a hidden size. A callable

@@ -65,7 +65,8 @@ def test_dropout_masks_the_gradient_as_it_masked_the_units() -> None:
     def armed() -> None:
         for module in network.modules():
             if isinstance(module, StackedDropout):
-                module.arm([0.5] * M, [torch.Generator().manual_seed(i) for i in range(M)])
+                generators = [torch.Generator().manual_seed(i) for i in range(M)]
+                module.arm([0.5] * M, generators, shared=[False, True, False])
 
     armed()
     objective = (loss(network.forward(x, Batch()), target) * share).sum()

@@ -239,17 +239,21 @@ class StackedDropout(Stacked):
     """Dropout with a rate a model (Srivastava et al. 2014), each drawing from its own generator.
 
     A model draws exactly (its rows, H) numbers a step, so its draws are the same alone or in a
-    stack. ``arm`` gives the layer its rates and generators before training.
+    stack. A model whose rows are all in one batch draws H numbers for all of them: a row of weight
+    two and a row that stands twice then meet the same mask. ``arm`` sets this up before training.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rates: Sequence[float] = ()
         self.generators: Sequence[Generator] = ()
+        self.shared: Sequence[bool] = ()
 
-    def arm(self, rates: Sequence[float], generators: Sequence[Generator]) -> None:
-        """Set each model's rate in [0, 1) and source of random numbers."""
-        self.rates, self.generators = rates, generators
+    def arm(
+        self, rates: Sequence[float], generators: Sequence[Generator], shared: Sequence[bool]
+    ) -> None:
+        """Set each model's rate in [0, 1), source of random numbers, and whether rows share it."""
+        self.rates, self.generators, self.shared = rates, generators, shared
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Zero each value with its model's rate, scale the rest to keep the mean."""
@@ -260,12 +264,14 @@ class StackedDropout(Stacked):
         """What values of the shape of x are multiplied by: 0 or 1 / (1 - rate); None for all 1."""
         if not any(self.rates):
             return None
-        mask = torch.ones_like(x)
+        mask = x.new_ones(x.shape)
         for model, rate in enumerate(self.rates[: x.shape[0]]):
             if rate:
                 rows = x.shape[1] if batch.rows is None else batch.rows[model]
-                drawn = mask[model, :rows]
+                drawn = mask[model, : 1 if self.shared[model] else rows]
                 drawn.bernoulli_(1 - rate, generator=self.generators[model]).div_(1 - rate)
+                if self.shared[model]:
+                    mask[model] = drawn
         return mask
 
     def reset(self, model: int, generator: Generator) -> None:

@@ -62,9 +62,10 @@ class Stack:
     def _arm_noise(self) -> None:
         rates = [m.job.recipe.dropout for m in self.models]
         generators = [m.noise for m in self.models]
+        shared = [m.n_steps == 1 for m in self.models]
         for module in self.network.modules():
             if isinstance(module, StackedDropout):
-                module.arm(rates, generators)
+                module.arm(rates, generators, shared)
             elif isinstance(module, Replicated) and not self.models[0].job.stackable:
                 module.generators = generators
 
