@@ -54,7 +54,7 @@ class _Network(CallbackSupportMixin, BaseEstimator):
     hidden_layer_sizes: tuple[int, ...] = (256, 256)
     activation: str | Callable[[torch.Tensor], torch.Tensor] = "relu"
     normalization: str | None = None
-    dropout: float = 0.0
+    dropout: float = 0.2
     module: str | Callable[[int, int], torch.nn.Module] = "auto"
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw"
     learning_rate: float = 0.001
@@ -319,8 +319,9 @@ class _Network(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         table = self._check_table(X, reset=False)
         outputs = fitting.network_outputs(self.module_, self.encoder_, table)
+        dtypes = set(table.dtypes if isinstance(table, pd.DataFrame) else [table.dtype])
         return outputs.astype(
-            np.float32 if table_dtype(table) == np.float32 else np.float64, copy=False
+            np.float32 if dtypes == {np.dtype(np.float32)} else np.float64, copy=False
         )
 
     def __sklearn_is_fitted__(self) -> bool:

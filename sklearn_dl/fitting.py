@@ -190,13 +190,15 @@ def encoded_examples(encoder: TabularEncoder, rows: Rows, dtype: torch.dtype) ->
         inputs = SparseInputs(rows.table, encoder.transform_table, encoder.n_encoded_, numpy_dtype)
     else:
         inputs = DenseInputs(_tensor(encoder.transform_table(rows.table, numpy_dtype)))
-    target = torch.from_numpy(rows.target)
-    weight = None if rows.weight is None else torch.from_numpy(rows.weight)
+    target = _tensor(rows.target)
+    weight = None if rows.weight is None else _tensor(rows.weight)
     return Examples(inputs, target if target.dtype == torch.int64 else target.to(dtype), weight)
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
     """Share memory, also with a read-only array, which nothing here writes to."""
+    if array.flags.writeable:
+        return torch.from_numpy(array)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(array)

@@ -17,7 +17,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
     normalization : {"batch", "layer"} or None, default=None
         Normalise the units before each activation: over the batch (Ioffe and Szegedy 2015) or over
         the layer (Ba et al. 2016).
-    dropout : float in [0, 1), default=0
+    dropout : float in [0, 1), default=0.2
         Share of hidden units zeroed at each training step (Srivastava et al. 2014), row by row; the
         same units for all rows where one batch holds them all.
     module : {"auto", "mlp", "residual"} or callable, default="auto"
@@ -55,7 +55,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
         1,024 (from 100,001).
     max_epochs : int or "auto", default="auto"
         Passes over the rows; exactly so many without ``early_stopping``. "auto": 30 up to 512 rows,
-        then 50, 80 (from 2,049), 40 (from 16,385) and 20 (from 100,001).
+        then 40, 30 (from 2,049) and 20 (from 16,385).
     early_stopping : bool, default=False
         Stop when the loss on held-out rows has not fallen by ``tol`` for ``n_iter_no_change``
         epochs, and keep the weights of the best epoch.

@@ -14,7 +14,7 @@ BATCH_SIZES = ((1024, 64), (8192, 128), (30_000, 256), (100_000, 512))
 LARGEST_BATCH = 1024
 
 #: (rows up to, epochs): few rows are soon learnt by heart, many make many steps in an epoch.
-EPOCHS = ((512, 30), (2048, 50), (16_384, 80), (100_000, 40))
+EPOCHS = ((512, 30), (2048, 40), (16_384, 30))
 FEWEST_EPOCHS = 20
 
 

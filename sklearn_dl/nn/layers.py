@@ -235,6 +235,18 @@ class StackedLayerNorm(Stacked):
         return layer
 
 
+def _kept(shape: torch.Size, rate: float, generator: Generator) -> Tensor:
+    """Whether each value is kept, with probability 1 - rate to within 2^-16.
+
+    Four values from a random integer: ``bernoulli_`` was seen to take five times as long, more than
+    the matrix product it goes with.
+    """
+    n = shape.numel()
+    bits = torch.empty(-(-n // 4), dtype=torch.int64, device=generator.device)
+    bits.random_(-(2**63), None, generator=generator)
+    return (bits.view(torch.int16)[:n] >= round(rate * 2**16) - 2**15).view(shape)
+
+
 class StackedDropout(Stacked):
     """Dropout with a rate a model (Srivastava et al. 2014), each drawing from its own generator.
 
@@ -269,7 +281,7 @@ class StackedDropout(Stacked):
             if rate:
                 rows = x.shape[1] if batch.rows is None else batch.rows[model]
                 drawn = mask[model, : 1 if self.shared[model] else rows]
-                drawn.bernoulli_(1 - rate, generator=self.generators[model]).div_(1 - rate)
+                drawn.copy_(_kept(drawn.shape, rate, self.generators[model])).div_(1 - rate)
                 if self.shared[model]:
                     mask[model] = drawn
         return mask
