@@ -21,7 +21,7 @@ __all__ = ["Batches", "Step", "padded"]
 
 #: Rows are gathered in blocks of about this many bytes: large enough that the cost of a gather is
 #: spread over many steps, small beside the data where the data is large.
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 
 
 @dataclass
@@ -76,6 +76,7 @@ class Batches:
         self._longest = max(self._lengths)
         self._device, self._dtype = device, dtype
         self.relative = self._relative_weights()
+        self._buffers: tuple[Tensor, Tensor, Tensor | None] | None = None
         self._share = self._shares()
         self._static = (
             self._block([None] * len(models), 0, self._longest) if self.n_steps == 1 else None
@@ -148,21 +149,31 @@ class Batches:
             target = padded([e.target for e in self._examples], self._longest)
             return x, target, self.relative
         k, width = len(orders), stop - start
-        first = self._examples[0]
-        shape = (k, width, first.inputs.n_features)
-        x = torch.empty(shape, device=self._device, dtype=self._dtype)
-        target = first.target.new_empty(k, width, *first.target.shape[1:])
-        relative = None if self.relative is None else x.new_zeros(k, width)
+        if self._buffers is None:
+            self._buffers = self._new_buffers(k, width)
+        # the same memory for each block: fresh pages cost more than filling them
+        x, target, relative = (None if b is None else b[:k, :width] for b in self._buffers)
+        assert x is not None and target is not None
         for i, order in enumerate(orders):
             assert order is not None
             index, n, examples = order.to(self._device), len(order), self._examples[i]
             examples.inputs.take(index, x[i, :n])
             torch.index_select(examples.target, 0, index, out=target[i, :n])
-            if n < width:
-                x[i, n:], target[i, n:] = 0, 0
             if relative is not None and self.relative is not None:
                 torch.index_select(self.relative[i], 0, index, out=relative[i, :n])
+            if n < width:
+                for block in (x, target) if relative is None else (x, target, relative):
+                    block[i, n:] = 0
         return x, target, relative
+
+    def _new_buffers(self, k: int, width: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Room for the first block of an epoch, the largest but for a single row that may join."""
+        first, width = self._examples[0], width + 1
+        x = torch.empty(
+            (k, width, first.inputs.n_features), device=self._device, dtype=self._dtype
+        )
+        target = first.target.new_empty(k, width, *first.target.shape[1:])
+        return x, target, None if self.relative is None else x.new_empty(k, width)
 
     def _step(
         self, step: int, offset: int, x: Tensor, target: Tensor, relative: Tensor | None

@@ -19,6 +19,7 @@ from sklearn_dl.nn import Batch, Chain, build
 from sklearn_dl.nn.layers import StackedDropout
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.training.batches import Batches, Step, padded
+from sklearn_dl.training.inputs import DenseInputs
 from sklearn_dl.training.job import Examples, FitJob, ModelState
 from sklearn_dl.training.model import Model
 from sklearn_dl.training.parameters import ParameterMatrix
@@ -28,12 +29,19 @@ __all__ = ["Stack"]
 
 #: Rows evaluated at a time.
 EVALUATION_ROWS = 8192
+#: Training rows of a model that its last weights must map to finite numbers.
+PROBED_ROWS = 1024
 
 
 class Stack:
     """Models that train together; ``models`` are sorted by length and settings."""
 
-    def __init__(self, models: Sequence[Model], states: Sequence[ModelState | None]) -> None:
+    def __init__(
+        self,
+        models: Sequence[Model],
+        states: Sequence[ModelState | None],
+        first: Sequence[ModelState] | None = None,
+    ) -> None:
         self.models = list(models)
         job = models[0].job
         self.loss, self.device, self.dtype = job.loss, job.device, job.dtype
@@ -54,7 +62,8 @@ class Stack:
             self._smoothing = self.parameters.values.new_tensor(smoothing).unsqueeze(1)
         self._augmented = any(m.job.recipe.augmentation is not None for m in models)
         self._n_bound = len(models)
-        self._before = self.parameters.snapshot()
+        self._before = self._earlier = self.parameters.snapshot()
+        self._first = first or [self.parameters.row(i) for i in range(len(models))]
         self._last_steps = {m.n_steps - 1 for m in models}
         self._held_out = _held_out([m.job.validation for m in models], job.device, job.dtype)
         self._first_loss: Tensor | None = None
@@ -174,9 +183,16 @@ class Stack:
         """Loss and score of each model on its validation rows; NaN where it has none."""
         if self._held_out is None:
             return [(math.nan, math.nan)] * len(self.models)
+        loss, outputs = self._evaluated(*self._held_out)
+        scores = _scores(self.models[0].job, outputs, *self._held_out[1:])
+        return list(zip(loss.tolist(), scores, strict=True))
+
+    def _evaluated(
+        self, folds: list[Examples], target: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean loss of each model on its rows, (n_models,), and its outputs."""
         self.bind(len(self.models))
         self.network.eval()
-        folds, target, share = self._held_out
         loss = torch.zeros(len(self.models), device=self.device, dtype=torch.float64)
         outputs = []
         for start in range(0, target.shape[1], EVALUATION_ROWS):
@@ -187,8 +203,7 @@ class Stack:
             # a padding row weighs nothing, also where a diverged model gives it no number
             loss += torch.where(share[:, rows] > 0, losses * share[:, rows], 0.0).sum(1)
             outputs.append(out)
-        scores = _scores(self.models[0].job, torch.cat(outputs, 1), target, share)
-        return list(zip(loss.tolist(), scores, strict=True))
+        return loss, torch.cat(outputs, 1)
 
     @torch.no_grad()
     def end_epoch(self, held_out: list[tuple[float, float]]) -> None:
@@ -210,7 +225,40 @@ class Stack:
                 "seconds": seconds,
             }
             model.end_epoch(record, partial(self.row, i), partial(self.row, i, before=True))
-        self._before = self.parameters.snapshot()
+        self.settle()
+        self._before, self._earlier = self.parameters.snapshot(), self._before
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """See that the models that have ended predict numbers; else fall back on older weights.
+
+        No epoch has read the loss of the weights that its last step made.
+        """
+        ended = [i for i, model in enumerate(self.models) if model.unsettled]
+        if not ended:
+            return
+        states = [model.result.state for i in ended if (model := self.models[i]).result]
+        losses = self._probed(ended, states)
+        for i, loss in zip(ended, losses, strict=True):
+            if not self.models[i].settle(loss, finite_only=self.parameters.has_buffers):
+                older = [self.parameters.row(i, s) for s in (self._before, self._earlier)]
+                sound = (s for s in older if math.isfinite(self._probed([i], [s])[0]))
+                self.models[i].fall_back(next(sound, self._first[i]))
+
+    def _probed(self, models: Sequence[int], states: Sequence[ModelState]) -> list[float]:
+        """Loss of some models in these states on their first training rows."""
+        for i, state in zip(models, states, strict=True):
+            self.parameters.load(i, state)
+        folds: list[Examples | None] = [
+            Examples(
+                DenseInputs(e.inputs.rows(0, min(len(e), PROBED_ROWS))), e.target[:PROBED_ROWS]
+            )
+            for e in (model.job.examples for model in self.models)
+        ]
+        held_out = _held_out(folds, self.device, self.dtype)
+        assert held_out is not None
+        loss, _ = self._evaluated(*held_out)
+        return [loss[i].item() for i in models]
 
     def row(self, i: int, *, before: bool = False) -> ModelState:
         """The numbers of one model, now or as they were before this epoch."""
@@ -225,7 +273,7 @@ class Stack:
         states = [self.parameters.row(i) for i in going]
         for i in going:
             self.models[i].optimizer_state = self.optimizer.row(i)
-        return Stack([self.models[i] for i in going], states)
+        return Stack([self.models[i] for i in going], states, [self._first[i] for i in going])
 
 
 def _held_out(

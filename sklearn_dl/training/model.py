@@ -50,6 +50,7 @@ class Model:
         self._start_loss = math.inf
         self.optimizer_state = job.start.optimizer if job.start else {}
         self.result: FitResult | None = None
+        self._settled = False
         self._best_loss, self._best_epoch, self._stale = math.inf, 0, 0
         self._best: ModelState | None = None
         self._plateau_loss, self._plateau_stale = math.inf, 0
@@ -69,6 +70,34 @@ class Model:
         lead = 1 if self.job.recipe.warmup else 0
         steps = range(first + lead, first + lead + self.n_steps)
         return [base * self._schedule(min(1.0, step / total)) for step in steps]
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the weights of an ended training are still to be tried."""
+        kept_best = self.result is not None and self.result.best_epoch is not None
+        return self.done and not self._settled and not (kept_best and not self._failed)
+
+    @property
+    def _failed(self) -> bool:
+        return self.result is not None and self.result.error is not None
+
+    def settle(self, loss: float, *, finite_only: bool) -> bool:
+        """Take the loss of the last weights; whether they can stay.
+
+        ``finite_only``: an explosion is none, as where running averages lag behind.
+        """
+        self._settled = True
+        if math.isfinite(loss) and (finite_only or loss <= EXPLOSION * self._start_loss):
+            return True
+        assert self.result is not None
+        if self.result.error is None:
+            self.result.error = self._divergence(loss)
+        return False
+
+    def fall_back(self, state: ModelState) -> None:
+        """Keep other weights."""
+        assert self.result is not None
+        self.result.state = state
 
     def note_start(self, loss: float) -> None:
         """Take the loss of the first batch, before any step, as the measure of an explosion."""

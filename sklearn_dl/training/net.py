@@ -112,6 +112,7 @@ class StackNet(skorch.NeuralNet):
             if not model.done:
                 with torch.no_grad():
                     model.finish(partial(self.stack.row, i), interrupted=self.interrupted)
+        self.stack.settle()
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:

@@ -66,6 +66,11 @@ class ParameterMatrix:
         drawn = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
         torch._foreach_copy_(self._gradients, drawn)
 
+    @property
+    def has_buffers(self) -> bool:
+        """Whether the network keeps numbers that no gradient moves, such as running averages."""
+        return bool(self._buffers)
+
     def tensors(self) -> list[nn.Parameter]:
         """The layers' own views, one a parameter."""
         return [parameter for _, parameter, _, _ in self._parameters]
