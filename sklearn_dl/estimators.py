@@ -174,8 +174,13 @@ class _Network(CallbackSupportMixin, BaseEstimator):
                 preprocessing=self.preprocessing, categorical_features=self.categorical_features
             ).fit_table(rows.table, rows.weight)
         job = self._job(rows, held_out, resume=resume, incremental=incremental)
-        result = submit(self._with_hooks(job, X, y))
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
+        context = self._init_callback_context(max_subtasks=job.max_epochs)
+        context.call_on_fit_task_begin(**told)
+        result = submit(self._with_hooks(job, context, told))
         self._keep(job, result, incremental=incremental)
+        context.call_on_fit_task_end(**told, reconstruction_attributes={})
         return self
 
     def _check_finite_parameters(self) -> None:
@@ -222,7 +227,7 @@ class _Network(CallbackSupportMixin, BaseEstimator):
             start=start,
             device=fitting.torch_device(self.device),
             dtype=dtype,
-            callbacks=tuple(self.callbacks or ()),
+            callbacks=fitting.checked_callbacks(self.callbacks),
             verbose=bool(self.verbose),
             keep_optimizer=incremental or self.warm_start,
             stackable=fitting.is_stackable(architecture),
@@ -236,7 +241,7 @@ class _Network(CallbackSupportMixin, BaseEstimator):
                 f"cannot go on training a network with another {' and '.join(differs)}: had "
                 f"{[getattr(had, k) for k in differs]}, got "
                 f"{[getattr(asked, k) for k in differs]}. "
-                "Set warm_start=False to start afresh."
+                "Call fit with warm_start=False to start afresh."
             )
 
     def _training_dtype(self, rows: Rows) -> torch.dtype:
@@ -246,10 +251,8 @@ class _Network(CallbackSupportMixin, BaseEstimator):
         exact = table_dtype(rows.table) == np.float64 and len(rows) <= batch_size
         return torch.float64 if exact else torch.float32
 
-    def _with_hooks(self, job: FitJob, X: Any, y: Any) -> FitJob:
+    def _with_hooks(self, job: FitJob, context: Any, told: dict[str, Any]) -> FitJob:
         """Tell scikit-learn's callbacks of each epoch, where there are any."""
-        context = self._init_callback_context(max_subtasks=job.max_epochs)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         if not getattr(self, "_skl_callbacks", None):
             return job
 
@@ -259,11 +262,8 @@ class _Network(CallbackSupportMixin, BaseEstimator):
                 return {"_state": state, "_module": fitting.plain_module(self._network, state)}
 
             epoch = context.subcontext(task_name="epoch")
-            epoch.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            stop = epoch.call_on_fit_task_end(
-                estimator=self, X=X, y=y, reconstruction_attributes=fitted
-            )
-            return bool(stop)
+            epoch.call_on_fit_task_begin(**told)
+            return bool(epoch.call_on_fit_task_end(**told, reconstruction_attributes=fitted))
 
         return replace(job, on_epoch=on_epoch)
 
@@ -456,7 +456,7 @@ class DLClassifier(ClassifierMixin, _Network):
         if len(classes) < 2 and not multilabel:
             raise ValueError(
                 f"{type(self).__name__} needs at least two classes in y, got the one class "
-                f"{classes[0]!r} in {len(rows)} rows (of weight above zero)."
+                f"{classes.tolist()[0]!r} in {len(rows)} rows (of weight above zero)."
             )
         self._take_classes(classes, multilabel=multilabel)
         return self._encode_target(rows)
@@ -495,6 +495,8 @@ class DLClassifier(ClassifierMixin, _Network):
         if factor is None:
             return Rows(rows.table, target, rows.weight)
         weight = factor if rows.weight is None else rows.weight * factor
+        if not weight.any():
+            raise ValueError("class_weight leaves no row of y a weight above zero.")
         weighed = Rows(rows.table, target, weight.astype(np.float64))
         return weighed if weight.all() else weighed.at(np.flatnonzero(weight))
 

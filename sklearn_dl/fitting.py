@@ -29,6 +29,7 @@ __all__ = [
     "Architecture",
     "Rows",
     "architecture_of",
+    "checked_callbacks",
     "checked_hidden_sizes",
     "checked_rows",
     "encoded_examples",
@@ -138,6 +139,19 @@ def torch_device(device: Any) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={device!r} cannot be used here: {reason}") from error
     return found
+
+
+def checked_callbacks(callbacks: Any) -> tuple[Any, ...]:
+    """skorch callbacks: instances or classes, alone or as (name, callback)."""
+    listed = tuple(callbacks or ())
+    for one in listed:
+        callback = one[1] if isinstance(one, tuple) and len(one) == 2 else one
+        if not all(hasattr(callback, name) for name in ("initialize", "on_epoch_end")):
+            raise TypeError(
+                "callbacks must be skorch callbacks (skorch.callbacks.Callback), alone or as (name, "
+                f"callback); got {one!r}. scikit-learn's own go into set_callbacks."
+            )
+    return listed
 
 
 def architecture_of(estimator: Any, n_features: int, n_outputs: int) -> Architecture:
@@ -276,7 +290,16 @@ def torch_state(state: dict[str, NDArray[Any]], optimizer: dict[str, Any]) -> Mo
 
 
 def is_stackable(architecture: Architecture) -> bool:
-    """Whether models of this architecture can train as one stack; checks a user's module."""
+    """Whether models of this architecture can train as one stack; checks a user's callables."""
+    if callable(architecture.activation):
+        rows = torch.zeros(1, 2, 3)
+        out = architecture.activation(rows)
+        if not isinstance(out, torch.Tensor) or out.shape != rows.shape:
+            seen = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ValueError(
+                "a callable activation must return a tensor of the shape of its argument; for shape "
+                f"{tuple(rows.shape)} it gave {seen}."
+            )
     return not callable(architecture.module) or can_be_stacked(
         architecture.module, architecture.n_features, architecture.n_outputs
     )

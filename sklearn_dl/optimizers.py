@@ -246,7 +246,13 @@ def optimizer_spec(
 
 def _user_spec(optimizer: Callable[..., optim.Optimizer], momentum: float | None) -> OptimizerSpec:
     cls = optimizer.func if isinstance(optimizer, partial) else optimizer
-    accepted = signature(cls).parameters
+    try:
+        accepted = signature(cls).parameters
+    except ValueError as error:
+        raise TypeError(
+            "optimizer must be a name, a torch.optim.Optimizer class or a partial of one, got "
+            f"{optimizer!r}."
+        ) from error
     settings: list[tuple[str, Any]] = []
     if momentum is not None:
         if "momentum" not in accepted:

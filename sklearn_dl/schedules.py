@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
+from typing import Any
 
 __all__ = ["SCHEDULES", "Schedule", "learning_rate_schedule"]
 
@@ -63,6 +65,21 @@ def _constant(progress: float) -> float:
     return 1.0
 
 
+def _checked(schedule: Callable[[float], Any]) -> Schedule:
+    """A user's schedule whose values are rates."""
+
+    def multiplier(progress: float) -> float:
+        value = schedule(progress)
+        if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+            raise ValueError(
+                "a callable schedule must return a finite number >= 0, the multiplier of the "
+                f"learning rate; got {value!r} at progress {progress:g}."
+            )
+        return float(value)
+
+    return multiplier
+
+
 def learning_rate_schedule(
     schedule: str | Schedule | None,
     *,
@@ -89,7 +106,7 @@ def learning_rate_schedule(
     """
     function: Schedule
     if callable(schedule):
-        function = schedule
+        function = _checked(schedule)
     elif schedule == "step":
         every = decay_every or max(1, max_epochs // 3)
         function = step(max_epochs, every, STEP_FACTOR if decay_factor is None else decay_factor)

@@ -20,11 +20,17 @@ def _plain(y: Any) -> Any:
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         return _plain(y.iloc[:, 0]).reshape(-1, 1)
     if isinstance(y, pd.Series) and not isinstance(y.dtype, np.dtype):
-        missing = int(y.isna().sum())
-        if missing:
-            raise ValueError(f"Input y contains NaN: {missing} of {len(y)} values are missing.")
+        _refuse_missing(y.isna())
         return np.asarray(y.to_list())
     return y
+
+
+def _refuse_missing(missing: Any) -> None:
+    n = int(missing.sum())
+    if n:
+        raise ValueError(
+            f"Input y contains NaN: {n} of {missing.size} values are missing. Drop these rows."
+        )
 
 
 def check_labels(y: Any, estimator: Any) -> tuple[NDArray[Any], bool]:
@@ -38,6 +44,8 @@ def check_labels(y: Any, estimator: Any) -> tuple[NDArray[Any], bool]:
     y = _plain(y)
     if y is not None:
         y = _check_y(y, multi_output=True, y_numeric=False, estimator=estimator)
+        if y.dtype == object:  # scikit-learn lets None pass
+            _refuse_missing(pd.isna(y))
         check_classification_targets(y)
     else:
         _require_y(estimator)
@@ -94,8 +102,11 @@ class Scale:
     @classmethod
     def of(cls, y: NDArray[np.float64], weight: NDArray[np.float64] | None) -> Scale:
         """Measure the rows of y, (n, n_outputs)."""
-        mean = np.average(y, axis=0, weights=weight)
-        deviation = np.sqrt(np.average(np.square(y - mean), axis=0, weights=weight))
+        # in units of a power of two, which is exact, so that squares neither over- nor underflow
+        unit = np.ldexp(1.0, np.frexp(np.abs(y).max(axis=0))[1] - 1)
+        centre = np.average(y / unit, axis=0, weights=weight)
+        variance = np.average(np.square(y / unit - centre), axis=0, weights=weight)
+        mean, deviation = centre * unit, np.sqrt(variance) * unit
         # a deviation within rounding of the mean is none
         constant = deviation <= 4 * np.finfo(np.float64).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, deviation))
@@ -105,8 +116,10 @@ class Scale:
         return (y - self.mean) / self.deviation
 
     def restore(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """To the user's units, in the dtype of the outputs."""
-        return (outputs * self.deviation + self.mean).astype(outputs.dtype)
+        """To the user's units, in the dtype of the outputs where that holds them."""
+        values = outputs * self.deviation + self.mean
+        fits = np.abs(values).max(initial=0) <= np.finfo(outputs.dtype).max
+        return values.astype(outputs.dtype) if fits else values
 
 
 def probabilities(outputs: NDArray[Any], link: str) -> NDArray[Any]:

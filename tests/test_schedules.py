@@ -178,5 +178,5 @@ def test_every_named_schedule_is_tested_here():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, "fast", None])
 def test_callable_schedule_that_gives_no_rate_is_refused(iris, value):
-    with pytest.raises(ValueError, match="schedule must return .* got"):
+    with pytest.raises(ValueError, match=r"schedule must return a finite number >= 0.* got"):
         _history(*iris, schedule=lambda progress: value)

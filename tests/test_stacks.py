@@ -149,7 +149,10 @@ CASES: dict[str, dict[str, Any]] = {
         for name in ("step", "exponential", "cosine", "one_cycle")
     },
     "plateau": {"schedule": "plateau", "n_iter_no_change": 1, "tol": 0.1, "max_epochs": 6},
-    "schedules": {"schedule": PerModel(None, "cosine", "step"), "learning_rate": PerModel(0.01, 0.1)},
+    "schedules": {
+        "schedule": PerModel(None, "cosine", "step"),
+        "learning_rate": PerModel(0.01, 0.1),
+    },
     "clipping": {"max_grad_norm": PerModel(None, 0.1, 1.0)},
     "epochs": {"max_epochs": PerModel(1, 4, 2)},
     "early stopping": {

@@ -152,8 +152,8 @@ class Batches:
         if self._buffers is None:
             self._buffers = self._new_buffers(k, width)
         # the same memory for each block: fresh pages cost more than filling them
-        x, target, relative = (None if b is None else b[:k, :width] for b in self._buffers)
-        assert x is not None and target is not None
+        x, target = (buffer[:k, :width] for buffer in self._buffers[:2])
+        relative = None if self._buffers[2] is None else self._buffers[2][:k, :width]
         for i, order in enumerate(orders):
             assert order is not None
             index, n, examples = order.to(self._device), len(order), self._examples[i]
@@ -169,9 +169,7 @@ class Batches:
     def _new_buffers(self, k: int, width: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Room for the first block of an epoch, the largest but for a single row that may join."""
         first, width = self._examples[0], width + 1
-        x = torch.empty(
-            (k, width, first.inputs.n_features), device=self._device, dtype=self._dtype
-        )
+        x = torch.empty((k, width, first.inputs.n_features), device=self._device, dtype=self._dtype)
         target = first.target.new_empty(k, width, *first.target.shape[1:])
         return x, target, None if self.relative is None else x.new_empty(k, width)
 

@@ -107,7 +107,11 @@ class Stack:
         losses, outputs = self.backward(step)
         if announce is not None:
             announce()
-        self.optimizer.step(record=index in self._last_steps)
+
+        def again() -> float:
+            return float((self.backward(step)[0] * step.share).sum())
+
+        self.optimizer.step(again, record=index in self._last_steps)
         return losses, outputs
 
     def backward(self, step: Step) -> tuple[Tensor, Tensor]:
@@ -230,7 +234,7 @@ class Stack:
 
     @torch.no_grad()
     def settle(self) -> None:
-        """See that the models that have ended predict numbers; else fall back on older weights.
+        """See that models that have ended predict finite numbers, or give them older weights.
 
         No epoch has read the loss of the weights that its last step made.
         """
@@ -240,13 +244,18 @@ class Stack:
         states = [model.result.state for i in ended if (model := self.models[i]).result]
         losses = self._probed(ended, states)
         for i, loss in zip(ended, losses, strict=True):
-            if not self.models[i].settle(loss, finite_only=self.parameters.has_buffers):
+            model = self.models[i]
+            # an explosion is none where running averages lag behind the weights
+            sound = partial(model.sound, finite_only=self.parameters.has_buffers)
+            kept = None
+            if not sound(loss):
                 older = [self.parameters.row(i, s) for s in (self._before, self._earlier)]
-                sound = (s for s in older if math.isfinite(self._probed([i], [s])[0]))
-                self.models[i].fall_back(next(sound, self._first[i]))
+                good = (state for state in older if sound(self._probed([i], [state])[0]))
+                kept = next(good, self._first[i])
+            model.settle(loss, kept)
 
     def _probed(self, models: Sequence[int], states: Sequence[ModelState]) -> list[float]:
-        """Loss of some models in these states on their first training rows."""
+        """Loss of some models in these states on their first rows; inf in a state not finite."""
         for i, state in zip(models, states, strict=True):
             self.parameters.load(i, state)
         folds: list[Examples | None] = [
@@ -258,7 +267,10 @@ class Stack:
         held_out = _held_out(folds, self.device, self.dtype)
         assert held_out is not None
         loss, _ = self._evaluated(*held_out)
-        return [loss[i].item() for i in models]
+        return [
+            loss[i].item() if all(v.isfinite().all() for v in s.values.values()) else math.inf
+            for i, s in zip(models, states, strict=True)
+        ]
 
     def row(self, i: int, *, before: bool = False) -> ModelState:
         """The numbers of one model, now or as they were before this epoch."""

@@ -31,10 +31,9 @@ class Model:
         recipe = job.recipe
         self.n_steps = steps_per_epoch(job.n_rows, recipe.batch_size)
         seeds = torch.Generator().manual_seed(job.seed)
-        self.generator = torch.Generator().manual_seed(
-            _draw_seed(seeds)
-        )  # initial values, shuffling
-        # noise on the rows of a batch is drawn where the batch is
+        # for initial values and shuffling
+        self.generator = torch.Generator().manual_seed(_draw_seed(seeds))
+        # for noise on the rows of a batch, drawn where the batch is
         self.noise = torch.Generator(job.device).manual_seed(_draw_seed(seeds))
         self._schedule = learning_rate_schedule(
             recipe.schedule,
@@ -74,30 +73,22 @@ class Model:
     @property
     def unsettled(self) -> bool:
         """Whether the weights of an ended training are still to be tried."""
-        kept_best = self.result is not None and self.result.best_epoch is not None
-        return self.done and not self._settled and not (kept_best and not self._failed)
+        result = self.result
+        if result is None or self._settled:
+            return False
+        return result.error is not None or result.best_epoch is None
 
-    @property
-    def _failed(self) -> bool:
-        return self.result is not None and self.result.error is not None
+    def sound(self, loss: float, *, finite_only: bool = False) -> bool:
+        """Whether a training loss is finite and no explosion."""
+        return math.isfinite(loss) and (finite_only or loss <= EXPLOSION * self._start_loss)
 
-    def settle(self, loss: float, *, finite_only: bool) -> bool:
-        """Take the loss of the last weights; whether they can stay.
-
-        ``finite_only``: an explosion is none, as where running averages lag behind.
-        """
+    def settle(self, loss: float, fallback: ModelState | None) -> None:
+        """Close an ended training whose last weights have this loss; replace them where needed."""
         self._settled = True
-        if math.isfinite(loss) and (finite_only or loss <= EXPLOSION * self._start_loss):
-            return True
-        assert self.result is not None
-        if self.result.error is None:
-            self.result.error = self._divergence(loss)
-        return False
-
-    def fall_back(self, state: ModelState) -> None:
-        """Keep other weights."""
-        assert self.result is not None
-        self.result.state = state
+        if fallback is not None:
+            assert self.result is not None
+            self.result.state = fallback
+            self.result.error = self.result.error or self._divergence(loss)
 
     def note_start(self, loss: float) -> None:
         """Take the loss of the first batch, before any step, as the measure of an explosion."""
@@ -119,8 +110,8 @@ class Model:
         """
         self.epoch += 1
         loss = record["train_loss"]
-        if not math.isfinite(loss) or loss > EXPLOSION * self._start_loss:
-            self._finish(before(), error=self._divergence(loss))
+        if not self.sound(loss):
+            self._finish(self._best or before(), error=self._divergence(loss))
             return
         for key, value in {"epoch": float(self.epoch), **record}.items():
             self.history.setdefault(key, []).append(value)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import skorch
 import torch
+from numpy.typing import NDArray
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from torch import Tensor
 
@@ -178,7 +179,8 @@ class StackNet(skorch.NeuralNet):
             self._losses: list[Tensor] = []
             for step in steps:
                 self._current: tuple[int, Step] = (index, step)
-                yield step.x[0], step.target[0]
+                # copies: callbacks keep what they see, and the next block takes the same memory
+                yield step.x[0].clone(), step.target[0].clone()
                 index += 1
             self.stack.count(relative, self._losses, steps)
 
@@ -215,6 +217,11 @@ class StackNet(skorch.NeuralNet):
         if self.criterion_.target == "index":
             return values.argmax(1)
         return (values > 0.5).astype(np.int64) if self.criterion_.link == "sigmoid" else values
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        """Class indices, which scorers ask for."""
+        return np.arange(self.models[0].job.architecture.n_outputs)
 
     def __sklearn_tags__(self) -> Any:
         """Scorers ask whether the net is a classifier."""

@@ -7,7 +7,8 @@ optimizer moves a matrix of zeros at rate 1 instead, and the move is scaled row 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from typing import Any, Protocol
 
 import torch
@@ -36,8 +37,8 @@ class _Group(Protocol):
     def activate(self, active: bool) -> None:
         """Take part in the next steps, or stay untouched: weights, moments and step counts."""
 
-    def step(self) -> None:
-        """Move."""
+    def step(self, again: Callable[[], float]) -> None:
+        """Move; ``again`` computes loss and gradient once more."""
 
     def row(self, i: int) -> dict[str, Any]:
         """State of one row, copied."""
@@ -64,7 +65,7 @@ class _RuleGroup:
     def activate(self, active: bool) -> None:
         self._active = active
 
-    def step(self) -> None:
+    def step(self, again: Callable[[], float]) -> None:
         if self._active:
             self._rule(self._values, self._gradient, self._state, **self._settings)
 
@@ -82,7 +83,15 @@ class _ClassGroup:
         self, optimizer: torch.optim.Optimizer, gradient: Tensor, *, whole_rows: bool
     ) -> None:
         self.optimizer, self._gradient, self._whole_rows = optimizer, gradient, whole_rows
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                "optimizer must make a torch.optim.Optimizer; it returned "
+                f"{type(optimizer).__name__}."
+            )
         self._rows: Tensor = optimizer.param_groups[0]["params"][0]
+        # L-BFGS needs the loss at several points of a step
+        closure = signature(optimizer.step).parameters.get("closure")
+        self._looks_again = closure is not None and closure.default is Parameter.empty
 
     def set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
@@ -95,8 +104,11 @@ class _ClassGroup:
         if self._whole_rows:  # torch skips what has no gradient
             self._rows.grad = self._gradient if active else None
 
-    def step(self) -> None:
-        self.optimizer.step()
+    def step(self, again: Callable[[], float]) -> None:
+        if self._looks_again:
+            self.optimizer.step(again)
+        else:
+            self.optimizer.step()
 
     def row(self, i: int) -> dict[str, Any]:
         if not self._whole_rows:
@@ -239,8 +251,11 @@ class StackOptimizer:
         return next((g, model - start) for (start, stop), g in runs if start <= model < stop)
 
     @torch.no_grad()
-    def step(self, *, record: bool = False) -> None:
-        """Clip, then move the active models; ``record`` their gradients' norms first."""
+    def step(self, again: Callable[[], float], *, record: bool = False) -> None:
+        """Clip, then move the active models; ``record`` their gradients' norms first.
+
+        ``again`` computes loss and gradient once more, for optimizers that ask for it.
+        """
         k = self._n_active
         gradient = self.parameters.gradient[:k]
         if record:
@@ -249,19 +264,19 @@ class StackOptimizer:
             norms = torch.linalg.vector_norm(gradient, dim=1)
             gradient.mul_((self._limits[:k] / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1))
         if self._scaled:
-            self._scaled_step(gradient)
+            self._scaled_step(gradient, again)
         else:
             for group in self._groups:
-                group.step()
+                group.step(again)
 
-    def _scaled_step(self, gradient: Tensor) -> None:
+    def _scaled_step(self, gradient: Tensor, again: Callable[[], float]) -> None:
         k = self._n_active
         values, move, rates = self.parameters.values[:k], self._move[:k], self._rates[:k]
         move.zero_()
         if self._decay is not None and not self._decoupled:
             gradient.addcmul_(values, self._decay[:k])
         for group in self._groups:
-            group.step()
+            group.step(again)
         if self._decay is not None and self._decoupled:
             values.mul_(1 - rates * self._decay[:k])
         values.addcmul_(move, rates)
