@@ -40,6 +40,11 @@ class Work:
         X, y = self.load(return_X_y=True)
         return StandardScaler().fit_transform(X).astype(np.float32), y.astype(np.int64)
 
+    @property
+    def n_classes(self) -> int:
+        """Classes of y."""
+        return len(np.unique(self.load(return_X_y=True)[1]))
+
     def steps(self, n_rows: int) -> int:
         return self.epochs * -(-n_rows // self.batch_size)
 
@@ -85,14 +90,13 @@ def fit_bare(work: Work, X: np.ndarray, y: np.ndarray, seed: int) -> BareModel:
     return BareModel(module)
 
 
-def fit_skorch(work: Work, X: np.ndarray, y: np.ndarray, seed: int) -> Any:
+def skorch_net(work: Work, n_features: int, n_classes: int, device: str = "cpu") -> Any:
     """skorch as it comes: its DataLoader and its default callbacks; printing and the split off."""
-    torch.manual_seed(seed)
-    net = NeuralNetClassifier(
+    return NeuralNetClassifier(
         mlp_module,
-        module__n_features=X.shape[1],
+        module__n_features=n_features,
         module__hidden=work.hidden,
-        module__n_classes=int(y.max()) + 1,
+        module__n_classes=n_classes,
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
         lr=LEARNING_RATE,
@@ -101,22 +105,33 @@ def fit_skorch(work: Work, X: np.ndarray, y: np.ndarray, seed: int) -> Any:
         iterator_train__shuffle=True,
         train_split=None,
         verbose=0,
+        device=device,
     )
-    return net.fit(X, y)
 
 
-def fit_mlp(work: Work, X: np.ndarray, y: np.ndarray, seed: int) -> Any:
+def fit_skorch(work: Work, X: np.ndarray, y: np.ndarray, seed: int) -> Any:
+    """One fit by stock skorch."""
+    torch.manual_seed(seed)
+    return skorch_net(work, X.shape[1], int(y.max()) + 1).fit(X, y)
+
+
+def mlp_classifier(work: Work, seed: int) -> MLPClassifier:
     """scikit-learn's network; it stops before ``epochs`` under no circumstance."""
-    model = MLPClassifier(
+    return MLPClassifier(
         work.hidden,
         alpha=0.0,
         learning_rate_init=LEARNING_RATE,
-        batch_size=min(work.batch_size, len(X)),
+        batch_size=work.batch_size,
         max_iter=work.epochs,
         tol=0.0,
         n_iter_no_change=work.epochs + 1,
         random_state=seed,
     )
+
+
+def fit_mlp(work: Work, X: np.ndarray, y: np.ndarray, seed: int) -> Any:
+    """One fit by scikit-learn."""
+    model = mlp_classifier(work, seed).set_params(batch_size=min(work.batch_size, len(X)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(X, y)

@@ -6,11 +6,10 @@ turns, so that a slow minute of the machine falls on all; a ratio is taken withi
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -18,11 +17,9 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"  # before numpy and torch are imported, here and in the children
 
 import numpy as np
-import sklearn
-import skorch
 import torch
 from peers import PEERS, WORKS, Work, fit_ours
-from threadpoolctl import threadpool_info
+from rounds import PEAK, child, print_machine, ratio
 
 # Work name -> peer -> (our seconds over the peer's: at most) or (the peer's over ours: at least).
 TARGETS = {
@@ -75,15 +72,6 @@ def time_work(work: Work, repeats: int) -> dict[str, Timing]:
     return timings
 
 
-def _ratio(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
-    """Median and quartiles of the ratios within rounds."""
-    ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
-    if len(ratios) < 2:
-        return ratios[0], ratios[0], ratios[0]
-    low, middle, high = quantiles(ratios, n=4, method="inclusive")
-    return middle, low, high
-
-
 def print_work(work: Work, timings: dict[str, Timing]) -> bool:
     """A line a hand; True where every target is met."""
     steps = work.steps(len(work.data()[0]))
@@ -98,59 +86,38 @@ def print_work(work: Work, timings: dict[str, Timing]) -> bool:
         if name in PEERS:
             target, to_bare = TARGETS[work.name][name], name == "bare torch"
             pair = (mine, timing.seconds) if to_bare else (timing.seconds, mine)
-            ratio, low, high = _ratio(*pair)
-            met = ratio <= target if to_bare else ratio >= target
+            middle, low, high = ratio(*pair)
+            met = middle <= target if to_bare else middle >= target
             all_met &= met
             line += (
-                f"  {'ours/its' if to_bare else 'its/ours'} {ratio:.2f} ({low:.2f} to {high:.2f}),"
+                f"  {'ours/its' if to_bare else 'its/ours'} {middle:.2f} ({low:.2f} to {high:.2f}),"
                 f" {'at most' if to_bare else 'at least'} {target}: {'met' if met else 'MISSED'}"
             )
         print(line)
     return all_met
 
 
-# Run in a fresh process: peak memory is a high-water mark and cannot be lowered everywhere.
-MEMORY_PROGRAM = """
-import sys, resource, warnings
-import numpy as np, psutil
+MEMORY_PROGRAM = f"""{PEAK}
+import warnings
+import numpy as np
 from sklearn_dl import PLAIN, DLClassifier
 from sklearn.neural_network import MLPClassifier
 warnings.simplefilter("ignore")
 hand, n, p = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-models = {
-    "sklearn_dl, PLAIN": lambda: DLClassifier(**{**PLAIN, "max_epochs": 1}),
+models = {{
+    "sklearn_dl, PLAIN": lambda: DLClassifier(**{{**PLAIN, "max_epochs": 1}}),
     "sklearn_dl, defaults": lambda: DLClassifier(max_epochs=1),
     "MLPClassifier": lambda: MLPClassifier(max_iter=1),
-}
+}}
 rng = np.random.default_rng(0)
 X = rng.standard_normal((n, p), dtype=np.float32)
 y = (X[:, 0] > 0).astype(np.int64)
 model = models[hand]()
-before = psutil.Process().memory_info().rss
-try:
-    with open("/proc/self/clear_refs", "w") as f:
-        f.write("5")  # Linux: start the high-water mark afresh
-except OSError:
-    pass
+before = start_peak()
 model.fit(X, y)
-try:
-    with open("/proc/self/status") as f:
-        peak = next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
-except OSError:
-    scale = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-print(max(0, peak - before), X.nbytes)
+print(peak_bytes(before), X.nbytes)
 """
 MEMORY_HANDS = ("sklearn_dl, PLAIN", "sklearn_dl, defaults", "MLPClassifier")
-
-
-def _child(program: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"a measuring process failed:\n{done.stderr}")
-    return done.stdout
 
 
 def measure_memory() -> bool:
@@ -163,7 +130,7 @@ def measure_memory() -> bool:
     for hand in MEMORY_HANDS:
         for n_rows in MEMORY_ROWS:
             peak, size = map(
-                int, _child(MEMORY_PROGRAM, hand, str(n_rows), str(MEMORY_COLUMNS)).split()
+                int, child(MEMORY_PROGRAM, hand, str(n_rows), str(MEMORY_COLUMNS)).split()
             )
             line = f"  {hand:20s} {n_rows:9,d} {size / 2**20:8.1f}"
             line += f" {peak / 2**20:10.1f} {peak / size:8.2f}"
@@ -180,7 +147,7 @@ def measure_imports(repeats: int) -> bool:
     seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for repeat in range(repeats + 1):
         for name, statement in IMPORTS.items():
-            taken = float(_child(IMPORT_PROGRAM.format(statement=statement)))
+            taken = float(child(IMPORT_PROGRAM.format(statement=statement)))
             if repeat:  # the first reads the disk
                 seconds[name].append(taken)
     print("\nimport time, fresh processes")
@@ -194,19 +161,6 @@ def measure_imports(repeats: int) -> bool:
             line += f"  over it {over:5.2f} s, under {IMPORT_TARGET}: {'met' if met else 'MISSED'}"
         print(line)
     return all_met
-
-
-def print_machine() -> None:
-    """Versions, and the BLAS kernel numpy runs: a forced old one slows MLPClassifier."""
-    print(f"torch {torch.__version__}, skorch {skorch.__version__}", end=", ")
-    print(f"scikit-learn {sklearn.__version__}, CPUs {os.cpu_count()}")
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            name = os.path.basename(library["filepath"])
-            print(f"BLAS {name}: {library.get('architecture')}, {library['num_threads']} thread(s)")
-    forced = [name for name in os.environ if name.startswith("OPENBLAS_CORETYPE")]
-    if forced:
-        print(f"{forced[0]} is set: MLPClassifier may be slower than it need be; unset to compare")
 
 
 def main() -> int:

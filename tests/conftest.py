@@ -1,6 +1,7 @@
 """What every test shares: one thread, no display, two small tables."""
 
 import os
+import signal
 
 # Before torch and numpy are imported: two threads on a small net were seen ten times slower.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -13,6 +14,8 @@ import torch
 from sklearn.datasets import load_diabetes, load_iris
 
 torch.set_num_threads(1)
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

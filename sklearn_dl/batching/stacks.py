@@ -18,9 +18,21 @@ COPIES_OF_PARAMETERS = 5
 #: Copies of a job's rows that training holds beside the job's own: padded, and one epoch gathered.
 COPIES_OF_ROWS = 2
 ITEMSIZE = 8
-#: Models with more parameters train alone on a CPU. Time alone / time in a stack of 8, one thread:
-#: 1.2 to 1.3 at 85,000 parameters, 1.0 to 1.1 at 300,000, 0.7 to 0.9 above a million.
-MAX_STACKED_PARAMETERS = 300_000
+#: Parameters of the models of one stack on a CPU, together: in float32, with gradient and two
+#: moments, 8 MiB. Time alone / time in a stack, one thread, 1 MiB of second-level cache a core, at
+#: 26,000 to 300,000 parameters and batches of 8 to 512: up to here 0.94 to 1.3 (2 at 26,000 and
+#: batches of 32), at four times as many 0.85 to 1.4, beyond 0.6 to 1.2. So models of more than half
+#: of this train alone; two of 300,000 were 0.93 to 1.03 times as fast as one by one.
+STACK_PARAMETERS = 2**19
+#: Operations of one model's step from which it trains alone on a CPU. The overhead that a stack
+#: shares is 0.1 to 0.2 ms a step, such a step takes 2 ms and more: nothing gained (0.92 to 1.07 at
+#: 1e8, 0.96 to 1.3 at 6e7), and a stack that asks for a second thread can lose by it.
+STEP_FLOPS = 8e7
+#: Bytes of rows a step of the training (all epochs) from which a model trains alone on a CPU. A
+#: stack's folds are in memory at once and their pages are fresh; alone they take turns in the same
+#: pages. Five folds, one by one / batched: 1.3 at 100 KB a step, 1.06 to 1.15 at 200 KB, 0.6 to
+#: 0.98 at 800 KB and more, which is few epochs over a wide table in large batches.
+STEP_BYTES = 2**19
 
 
 class HasJob(Protocol):
@@ -38,10 +50,12 @@ def stack_size(job: FitJob, max_models: int) -> int:
     """How many models like this one are best trained together.
 
     A step costs a fixed overhead and the arithmetic of its models; a stack shares the overhead.
-    That is most of the time for small nets and nothing for large ones. On a CPU a large model also
-    loses by company: alone, its parameters and moments stay in the cache from step to step. So
-    larger models train alone there. On a device the overhead is the larger part for much longer.
-    Everywhere a stack takes at most a quarter of the free memory.
+    That is most of the time for small nets and nothing for large ones. On a CPU a model also loses
+    by company: its parameters and moments no longer stay in the cache from step to step, and its
+    rows no longer take the place of the last model's. So a stack has at most ``STACK_PARAMETERS``
+    there, and models beyond ``STEP_FLOPS`` or ``STEP_BYTES`` train alone. On a device the overhead
+    is the larger part for much longer. Everywhere a stack takes at most a quarter of the free
+    memory.
 
     Parameters
     ----------
@@ -49,10 +63,19 @@ def stack_size(job: FitJob, max_models: int) -> int:
     max_models : int
         Never more than this.
     """
-    if job.device.type == "cpu" and job.n_parameters > MAX_STACKED_PARAMETERS:
-        return 1
+    if job.device.type == "cpu":
+        if not _gains_by_company(job):
+            return 1
+        max_models = min(max_models, STACK_PARAMETERS // max(job.n_parameters, 1))
     one = COPIES_OF_ROWS * job.nbytes + COPIES_OF_PARAMETERS * job.n_parameters * ITEMSIZE
     return max(1, min(max_models, int(FREE_SHARE * available_memory()) // max(one, 1)))
+
+
+def _gains_by_company(job: FitJob) -> bool:
+    """Whether the overhead of a step counts beside its arithmetic and its share of the rows."""
+    flops = 6.0 * job.n_parameters * min(job.batch_size, job.n_rows)  # forward 2, backward 4
+    n_steps = job.max_epochs * -(-job.n_rows // job.batch_size)
+    return flops < STEP_FLOPS and job.nbytes <= STEP_BYTES * n_steps
 
 
 class Grouping:

@@ -10,7 +10,7 @@ number decides: how many threads *can still make progress*. It counts
   for it.
 
 When the number is zero nobody can bring another fit, and the host is woken to train what is parked.
-There are no timeouts and no polling.
+Nothing is decided by a timeout or by polling.
 
 Of the threads that could make progress only ``width`` do so at a time, one by default: they take
 turns. Two would gain little while they share the interpreter lock, and with turns the order of the
@@ -32,7 +32,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol
 
 from sklearn_dl.batching.memory import argument_bytes, task_budget
@@ -40,6 +40,8 @@ from sklearn_dl.batching.warning_state import WarningState
 
 __all__ = ["Abandoned", "Member", "Scope", "Task", "Turns", "Wait"]
 
+#: How long Ctrl-C can go unnoticed.
+LOOK_UP_SECONDS = 0.5
 #: What threads that run tasks are called in a debugger.
 THREAD_NAME = "sklearn_dl-batched-fits"
 
@@ -263,7 +265,7 @@ class Turns:
                     self._running -= 1
                     wait.awake = False
                     self.advance()
-            while asleep and me.inbox.get() == "train":
+            while asleep and self._message_to(me) == "train":
                 warning_state.restore()
                 self._do_work()
         except BaseException:  # Ctrl-C in the host: it wakes by itself
@@ -273,6 +275,20 @@ class Turns:
             warning_state.restore()
         if wait.scope.abandoned:
             raise Abandoned
+
+    def _message_to(self, me: Member) -> Any:
+        """Sleep until somebody writes; Ctrl-C ends the host's sleep.
+
+        A signal that comes between the interpreter's last look and the sleep is not seen before the
+        sleep ends (and on Windows none is): the host looks up from time to time for its sake alone.
+        """
+        if me is not self._host:
+            return me.inbox.get()
+        while True:
+            try:
+                return me.inbox.get(timeout=LOOK_UP_SECONDS)
+            except Empty:
+                continue
 
     def cancel(self, scope: Scope) -> None:
         """Drop what a call still has to do: its queue and all that sleeps below it."""
