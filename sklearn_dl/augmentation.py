@@ -46,8 +46,9 @@ class _UserAugmentation:
 def augmentation_function(augmentation: str | Callable[..., Tensor] | None) -> Augmentation | None:
     """Resolve the ``augmentation`` of an estimator.
 
-    A callable of two positional arguments is given the model's ``torch.Generator`` as the second;
-    random numbers drawn from it are the same alone and in a stack.
+    A callable of two positional arguments is given the model's ``torch.Generator`` as the second.
+    What a callable of one draws with torch comes from that generator too (the training loop sees
+    to it).
     """
     if augmentation is None:
         return None

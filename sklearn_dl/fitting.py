@@ -148,8 +148,8 @@ def checked_callbacks(callbacks: Any) -> tuple[Any, ...]:
         callback = one[1] if isinstance(one, tuple) and len(one) == 2 else one
         if not all(hasattr(callback, name) for name in ("initialize", "on_epoch_end")):
             raise TypeError(
-                "callbacks must be skorch callbacks (skorch.callbacks.Callback), alone or as (name, "
-                f"callback); got {one!r}. scikit-learn's own go into set_callbacks."
+                "callbacks must be skorch callbacks (skorch.callbacks.Callback), alone or as "
+                f"(name, callback); got {one!r}. scikit-learn's own go into set_callbacks."
             )
     return listed
 
@@ -272,8 +272,8 @@ def warn_if_not_converged(history: dict[str, list[float]], recipe: Recipe) -> No
     if (falls > recipe.tol).all():
         warnings.warn(
             f"the training loss was still falling after max_epochs={recipe.max_epochs} (by "
-            f"more than tol={recipe.tol:g} in each of the last {patience}). Train longer, or with a "
-            "larger learning_rate, or set a schedule.",
+            f"more than tol={recipe.tol:g} in each of the last {patience}). Train longer, or with "
+            "a larger learning_rate, or set a schedule.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -297,8 +297,8 @@ def is_stackable(architecture: Architecture) -> bool:
         if not isinstance(out, torch.Tensor) or out.shape != rows.shape:
             seen = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
             raise ValueError(
-                "a callable activation must return a tensor of the shape of its argument; for shape "
-                f"{tuple(rows.shape)} it gave {seen}."
+                "a callable activation must return a tensor of the shape of its argument; for "
+                f"shape {tuple(rows.shape)} it gave {seen}."
             )
     return not callable(architecture.module) or can_be_stacked(
         architecture.module, architecture.n_features, architecture.n_outputs

@@ -38,6 +38,10 @@ def _random_orders(rows, generator):
     return rows + 0.01 * torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
 
 
+def _global_noise(rows):
+    return rows + 0.01 * torch.randn_like(rows)
+
+
 CASES = {
     "classifier": DLClassifier(**SMALL),
     "regressor": DLRegressor(**SMALL),
@@ -45,6 +49,7 @@ CASES = {
         **SMALL, dropout=0.3, augmentation="noise", early_stopping=True, label_smoothing=0.1
     ),
     "own augmentation": DLRegressor(**SMALL, augmentation=_random_orders),
+    "own augmentation, no generator": DLRegressor(**SMALL, augmentation=_global_noise),
     "one batch": DLClassifier(**{**SMALL, "batch_size": 1000}, dropout=0.3),
     "batch norm": DLRegressor(**SMALL, normalization="batch", module="residual"),
     "own module": DLClassifier(**SMALL, module=Noisy),

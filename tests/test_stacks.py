@@ -25,7 +25,7 @@ from sklearn_dl.training import (
 )
 
 N_FEATURES, N_CLASSES, BATCH = 6, 3, 16
-# different numbers of batches, a last batch of one row (which joins), full, short and single batches
+# different numbers of batches; a last batch of one row, which joins; full, short and single ones
 RAGGED = (80, 65, 49, 49, 33, 16, 5)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from sklearn_dl.losses import loss_and_gradient
 from sklearn_dl.nn import Batch, Chain, build
 from sklearn_dl.nn.layers import StackedDropout
+from sklearn_dl.nn.randomness import private_random
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.training.batches import Batches, Step, padded
 from sklearn_dl.training.inputs import DenseInputs
@@ -143,7 +144,8 @@ class Stack:
             model = self.models[i]
             if model.job.recipe.augmentation is not None:
                 rows = x.shape[1] if step.batch.rows is None else step.batch.rows[i]
-                x[i, :rows] = model.job.recipe.augmentation(x[i, :rows], model.noise)
+                with private_random(model.noise):  # also what a user's function draws
+                    x[i, :rows] = model.job.recipe.augmentation(x[i, :rows], model.noise)
         return x
 
     def begin_epoch(self) -> None:
