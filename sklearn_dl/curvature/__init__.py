@@ -1,0 +1,35 @@
+"""What does the training loss look like around the weights: valley, saddle or slope, flat or sharp?
+
+Each function takes a fitted estimator, ``f(estimator, X, y)``, or any torch module with its loss,
+``f(module, loss, X, y)``, where ``loss(output, y)`` gives unreduced losses whose mean is studied.
+The objective is the training loss with its class and sample weights, in float64, without dropout,
+label smoothing, augmentation or weight decay (``penalty`` adds the L2 term).
+"""
+
+from sklearn_dl.curvature.critical import CriticalPoint, critical_point
+from sklearn_dl.curvature.escaping import escape, saddle_race
+from sklearn_dl.curvature.hessian import HessianOperator, hessian_operator
+from sklearn_dl.curvature.landscape import LossSlice, Sharpness, loss_slice, sharpness
+from sklearn_dl.curvature.spectrum import (
+    HessianExtremes,
+    SpectralDensity,
+    hessian_extremes,
+    spectral_density,
+)
+
+__all__ = [
+    "CriticalPoint",
+    "HessianExtremes",
+    "HessianOperator",
+    "LossSlice",
+    "Sharpness",
+    "SpectralDensity",
+    "critical_point",
+    "escape",
+    "hessian_extremes",
+    "hessian_operator",
+    "loss_slice",
+    "saddle_race",
+    "sharpness",
+    "spectral_density",
+]

@@ -1,0 +1,427 @@
+"""Which function of which weights is studied: the mean training loss, as a function of one vector.
+
+A model is copied to float64 and never changed; its trainable parameters, in the module's order and
+flattened, are the vector ``weights`` of shape (n_parameters,).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sklearn_dl import fitting
+from sklearn_dl.estimators import DLClassifier, DLRegressor
+from sklearn_dl.fitting import new_seed
+
+__all__ = ["MAX_ROWS", "Objective", "core_estimator", "objective_of", "split_objective"]
+
+#: Rows used at most, so that the cost does not grow with the table.
+MAX_ROWS = 4096
+
+#: Nodes of torch's graph whose function is linear between kinks, so that its curvature is missed.
+_KINKED: tuple[str, ...] = ("Relu", "LeakyRelu", "Prelu", "Hardtanh", "Hardsigmoid", "Hardswish")
+_KINKED += ("Threshold", "Abs", "Clamp", "Maximum", "Minimum", "Amax", "Amin", "MaxPool")
+#: Nodes whose first derivative is zero almost everywhere: no gradient passes.
+_STEPS = ("Sign", "Round", "Floor", "Ceil", "Trunc", "Heaviside")
+#: Where the loss is probed for curvature, in units of 1 + |output|.
+_PROBES = (0.0, 1e-4, 1.0, -1.0, 100.0, -100.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The weighted mean loss of a network over some rows.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        A float64 copy in evaluation mode.
+    loss : callable
+        ``(outputs, target) -> losses`` of shape (n,).
+    inputs, target : Tensor
+        First axis: rows.
+    share : Tensor of shape (n,)
+        Weights of the rows, which sum to one.
+    penalty : float
+        ``penalty / 2 * |weights|^2`` is added.
+    weights : Tensor of shape (n_parameters,)
+        Where the model stands.
+    names, shapes : tuple
+        Parameters that make up ``weights``, in order.
+    epsilon : float
+        Rounding unit of the precision the model was kept in.
+    """
+
+    module: nn.Module
+    loss: Callable[[Tensor, Tensor], Any]
+    inputs: Tensor
+    target: Tensor
+    share: Tensor
+    penalty: float
+    weights: Tensor
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    epsilon: float
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.share)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable weights."""
+        return self.weights.numel()
+
+    def at(self, index: NDArray[np.intp]) -> Objective:
+        """The mean loss over some of the rows."""
+        rows = torch.as_tensor(index, device=self.share.device)
+        share = self.share[rows]
+        inputs, target = self.inputs[rows], self.target[rows]
+        return replace(self, inputs=inputs, target=target, share=share / share.sum())
+
+    def blocks(self, n_blocks: int) -> list[Objective]:
+        """The rows in ``n_blocks`` parts of nearly equal size."""
+        return [self.at(rows) for rows in np.array_split(np.arange(len(self)), n_blocks)]
+
+    def parts(self, weights: Tensor) -> dict[str, Tensor]:
+        """The vector as named parameters, views of it."""
+        pieces = weights.split([shape.numel() for shape in self.shapes])
+        return {
+            name: piece.view(shape)
+            for name, piece, shape in zip(self.names, pieces, self.shapes, strict=True)
+        }
+
+    def outputs(self, weights: Tensor) -> Tensor:
+        """Outputs of the network at other weights."""
+        out: Tensor = functional_call(self.module, self.parts(weights), (self.inputs,))
+        return out
+
+    def mean_loss(self, weights: Tensor) -> Tensor:
+        """The objective, differentiable."""
+        losses = row_losses(self.loss, self.outputs(weights), self.target, len(self))
+        value = (self.share * losses).sum()
+        return value + self.penalty / 2 * weights.square().sum() if self.penalty else value
+
+    @torch.no_grad()
+    def value(self, weights: Tensor | None = None) -> float:
+        """The objective at some weights, its own by default."""
+        return float(self.mean_loss(self.weights if weights is None else weights))
+
+    def gradient(self, weights: Tensor | None = None) -> Tensor:
+        """Its gradient, (n_parameters,)."""
+        leaf = (self.weights if weights is None else weights).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.mean_loss(leaf), leaf)
+        return gradient
+
+
+def row_losses(
+    loss: Callable[[Tensor, Tensor], Any], outputs: Tensor, target: Tensor, n: int
+) -> Tensor:
+    """One loss a row, (n,); further axes are averaged."""
+    losses = loss(outputs, target)
+    if not isinstance(losses, Tensor) or losses.ndim == 0 or losses.shape[0] != n:
+        seen = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise ValueError(
+            f"loss(output, y) must return one value a row, shape ({n},); got {seen}. Return the "
+            "unreduced losses (reduction='none' in torch)."
+        )
+    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+
+
+def core_estimator(model: Any) -> Any:
+    """The network at the end of a Pipeline, or the model itself."""
+    return model.steps[-1][1] if hasattr(model, "steps") else model
+
+
+def objective_of(
+    model: Any,
+    data: tuple[Any, ...],
+    *,
+    sample_weight: Any = None,
+    penalty: bool | float = False,
+    max_rows: int = MAX_ROWS,
+    random_state: Any = None,
+) -> Objective:
+    """The objective on at most ``max_rows`` rows, see `split_objective`."""
+    return split_objective(
+        model,
+        data,
+        sample_weight=sample_weight,
+        penalty=penalty,
+        max_rows=max_rows,
+        random_state=random_state,
+    )[0]
+
+
+def split_objective(
+    model: Any,
+    data: tuple[Any, ...],
+    *,
+    sample_weight: Any = None,
+    penalty: bool | float = False,
+    max_rows: int = MAX_ROWS,
+    random_state: Any = None,
+) -> tuple[Objective, Objective | None]:
+    """The objective on some rows, and on as many others where not all are used.
+
+    Parameters
+    ----------
+    model, data
+        A fitted estimator and ``(X, y)``, or a module and ``(loss, X, y)``.
+    sample_weight : array-like of shape (n,), optional
+    penalty : bool or float
+        Coefficient of the L2 term ``penalty / 2 |w|^2``; True: the estimator's ``weight_decay``.
+    max_rows : int
+    random_state : int, RandomState or None
+        Which rows, where not all.
+
+    Raises
+    ------
+    NotFittedError
+        The estimator is not fitted.
+    TypeError, ValueError
+        The arguments, weights or losses cannot be used; the message says what was seen.
+    """
+    if isinstance(max_rows, bool) or max_rows < 1:
+        raise ValueError(f"max_rows must be a positive int, got {max_rows!r}.")
+    order = np.random.default_rng(new_seed(random_state)).permutation
+    half = max_rows
+
+    def chosen(n: int) -> NDArray[np.intp]:
+        """Rows to use, the first ``half`` for the first part."""
+        nonlocal half
+        half = n if n <= max_rows else min(max_rows, n // 2)
+        return np.arange(n) if n <= max_rows else order(n)[: 2 * half]
+
+    whole = _of_module if isinstance(model, nn.Module) else _of_estimator
+    objective = whole(model, data, sample_weight, penalty, chosen)
+    n = len(objective)
+    first = objective if n <= half else objective.at(np.arange(half))
+    _check_numbers(first)
+    _check_curved(first)
+    return first, None if n <= half else objective.at(np.arange(half, n))
+
+
+def _of_module(
+    module: nn.Module,
+    data: tuple[Any, ...],
+    sample_weight: Any,
+    penalty: bool | float,
+    chosen: Callable[[int], NDArray[np.intp]],
+) -> Objective:
+    if len(data) != 3 or not callable(data[0]):
+        raise TypeError(
+            f"a module comes with its loss and rows, f(module, loss, X, y); got {len(data)} "
+            "arguments after the module, the first "
+            f"{'a ' + type(data[0]).__name__ if data else 'missing'}."
+        )
+    if penalty is True:
+        raise ValueError(
+            "penalty=True takes the weight_decay of an estimator, and a module has none: give the "
+            "coefficient, such as penalty=1e-4."
+        )
+    loss = data[0]
+    inputs, target = (v if isinstance(v, Tensor) else np.asarray(v) for v in data[1:])
+    n = len(inputs)
+    if n == 0 or len(target) != n:
+        raise ValueError(
+            f"X and y need the same number of rows, at least one; got {n} and {len(target)}."
+        )
+    weight = None if sample_weight is None else _checked_weight(sample_weight, n)
+    weighty = np.arange(n) if weight is None else np.flatnonzero(weight)
+    rows = weighty[chosen(len(weighty))]
+    weight = None if weight is None else weight[rows]
+    return _objective(module, loss, inputs[rows], target[rows], weight, float(penalty))
+
+
+def _of_estimator(
+    model: Any,
+    data: tuple[Any, ...],
+    sample_weight: Any,
+    penalty: bool | float,
+    chosen: Callable[[int], NDArray[np.intp]],
+) -> Objective:
+    estimator = core_estimator(model)
+    if not isinstance(estimator, DLClassifier | DLRegressor):
+        raise TypeError(
+            "curvature needs a fitted DLClassifier or DLRegressor, a Pipeline that ends in one, or "
+            f"a torch module with its loss; got {type(estimator).__name__}."
+        )
+    if len(data) != 2:
+        raise TypeError(
+            f"an estimator comes with its rows, f(estimator, X, y); got {len(data)} arguments "
+            "after it."
+        )
+    X, y = data
+    module = estimator.module_  # says so where the estimator is not fitted
+    if model is not estimator and len(model.steps) > 1:
+        X = model[:-1].transform(X)
+    table = estimator._check_table(X, reset=False)
+    rows = fitting.checked_rows(table, estimator._check_target(y), sample_weight)
+    # class weights are counted on all rows, only then is a subsample encoded
+    rows = estimator._encode_target(rows)
+    rows = rows.at(chosen(len(rows)))
+    dtype = np.dtype(str(next(module.parameters()).dtype).removeprefix("torch."))
+    inputs = estimator.encoder_.transform_table(rows.table, dtype)
+    decay = float(estimator.weight_decay) if penalty is True else float(penalty)
+    return _objective(module, estimator._loss(), inputs, rows.target, rows.weight, decay)
+
+
+def _objective(
+    module: nn.Module,
+    loss: Any,
+    inputs: Any,
+    target: Any,
+    weight: NDArray[np.float64] | None,
+    penalty: float,
+) -> Objective:
+    """Copy the model to float64 and check what belongs to it."""
+    if not 0 <= penalty < float("inf"):
+        raise ValueError(f"penalty must be finite and not negative, got {penalty!r}.")
+    trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    if not trainable:
+        raise ValueError(
+            f"{type(module).__name__} has no trainable parameter: there is no loss surface. Set "
+            "requires_grad on the parameters to study."
+        )
+    broken = [name for name, p in trainable if not bool(torch.isfinite(p).all())]
+    if broken:
+        raise ValueError(
+            f"the model has non-finite weights in {', '.join(broken[:5])}: training diverged. Fit "
+            "again with a smaller learning_rate or max_grad_norm."
+        )
+    device = trainable[0][1].device
+    x = _tensor(inputs, device)
+    share = torch.ones(len(x), dtype=torch.float64, device=device)
+    if weight is not None:
+        share = torch.as_tensor(weight, dtype=torch.float64, device=device)
+    return Objective(
+        module=copy.deepcopy(module).to(torch.float64).eval(),
+        loss=loss,
+        inputs=x,
+        target=_tensor(target, device),
+        share=share / share.sum(),
+        penalty=penalty,
+        weights=torch.cat([p.detach().to(torch.float64).flatten() for _, p in trainable]),
+        names=tuple(name for name, _ in trainable),
+        shapes=tuple(p.shape for _, p in trainable),
+        epsilon=max(float(torch.finfo(p.dtype).eps) for _, p in trainable),
+    )
+
+
+def _tensor(values: Any, device: torch.device) -> Tensor:
+    """Numbers as they are, floating ones in float64."""
+    array = values.detach() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
+    return array.to(device, torch.float64) if array.is_floating_point() else array.to(device)
+
+
+def _checked_weight(sample_weight: Any, n: int) -> NDArray[np.float64]:
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    fits = weight.shape == (n,) and bool((weight >= 0).all())
+    if not fits or not 0 < weight.sum() < np.inf:
+        raise ValueError(
+            f"sample_weight must be {n} finite values, none negative and not all zero; got shape "
+            f"{weight.shape} with sum {weight.sum():g}."
+        )
+    return weight
+
+
+def _check_numbers(objective: Objective) -> None:
+    value = objective.value()
+    if not np.isfinite(value):
+        raise ValueError(
+            f"the training loss at these weights is {value}: its curvature is not defined. Look "
+            "for missing or huge values in X and y."
+        )
+
+
+def _check_curved(objective: Objective) -> None:
+    """Refuse what second derivatives say nothing about.
+
+    A loss that is linear between kinks (absolute, pinball, hinge) has second derivative zero where
+    it has one, although its mean over many rows is curved. A loss that is linear everywhere is
+    none of these: the network itself may be curved.
+    """
+    few = objective.at(np.arange(min(len(objective), 64)))
+    leaf = few.weights.detach().requires_grad_()
+    outputs = few.outputs(leaf)
+    steps = nodes_named(outputs, _STEPS)
+    if steps or not outputs.requires_grad:
+        what = f"uses {', '.join(steps)}" if steps else "does not depend on its parameters"
+        raise ValueError(
+            f"the network {what}: its derivative is zero almost everywhere, so there is no "
+            "curvature to measure. Use a smooth activation such as 'tanh' or 'gelu'."
+        )
+    slopes = []
+    for slope, curvature in _probed(few, outputs.detach()):
+        if curvature > 0:
+            return
+        slopes.append(slope)
+    if len(slopes) > 1 and float((slopes[0] != slopes[1]).double().mean()) > 0.5:
+        # most slopes differ a little way on, and torch says they do not
+        raise no_second_derivative("the gradient of the loss does not depend on the outputs")
+    if any(not torch.allclose(slope, slopes[0]) for slope in slopes[1:]):
+        raise ValueError(
+            "the loss has second derivative zero almost everywhere (it is linear between kinks, "
+            "such as the absolute or pinball error): the Hessian would miss its curvature. Use a "
+            "smooth loss, such as 'huber' or 'mse' for the absolute error."
+        )
+
+
+def _probed(few: Objective, outputs: Tensor) -> list[tuple[Tensor, float]]:
+    """Slope of the loss and size of its curvature, at the outputs and far from them."""
+    found = []
+    places = [outputs + probe * (1 + outputs.abs()) for probe in _PROBES]
+    if few.target.shape == outputs.shape and few.target.is_floating_point():
+        places.append(few.target + 1e-3)  # where Huber's loss is round
+    for place in places:
+        z = place.detach().requires_grad_()
+        losses = row_losses(few.loss, z, few.target, len(few))
+        (slope,) = torch.autograd.grad(losses.sum(), z, create_graph=True, allow_unused=True)
+        if slope is None or not bool(torch.isfinite(slope).all()):
+            continue
+        second = None
+        if slope.requires_grad:
+            try:
+                (second,) = torch.autograd.grad(slope.square().sum(), z, allow_unused=True)
+            except RuntimeError as error:
+                raise no_second_derivative(str(error)) from error
+        size = 0.0 if second is None else float(second.abs().nan_to_num().max())
+        found.append((slope.detach(), size))
+    return found
+
+
+def no_second_derivative(why: str) -> ValueError:
+    """What to say where torch cannot differentiate twice."""
+    return ValueError(
+        f"the loss cannot be differentiated twice: torch says '{why.splitlines()[0]}'. Use "
+        "operations whose backward pass is differentiable."
+    )
+
+
+def kinks(objective: Objective) -> tuple[str, ...]:
+    """Functions in the network or loss that are linear between kinks."""
+    few = objective.at(np.arange(min(len(objective), 2)))
+    return nodes_named(few.mean_loss(few.weights.detach().requires_grad_()), _KINKED)
+
+
+def nodes_named(value: Tensor, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the nodes of a graph of torch that start with one of ``prefixes``."""
+    waiting, seen, found = [value.grad_fn], set(), set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        name = node.name().partition("Backward")[0]
+        if name.startswith(prefixes):
+            found.add(name)
+        waiting += [following for following, _ in node.next_functions]
+    return tuple(sorted(found))
