@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "--target", metavar="COLUMN", help="what to predict (default: column 'target')"
     )
     diagnose.add_argument("--test", metavar="FILE", help="rows as the model will meet them")
+    diagnose.add_argument(
+        "--groups", metavar="COLUMN", help="rows of one group are held out together; no input"
+    )
     diagnose.add_argument("--html", metavar="FILE", help="also write the report as a page")
     diagnose.add_argument("--cv", type=int, default=5, metavar="K", help="folds (default: 5)")
     diagnose.add_argument("--task", choices=("classification", "regression"))
@@ -105,6 +108,7 @@ class Problem:
     task: Task
     description: str
     rule: str
+    groups: pd.Series[Any] | None = None
 
 
 def _diagnose(options: argparse.Namespace) -> None:
@@ -150,7 +154,7 @@ def _measure(
         try:
             diagnosis = run_diagnosis(
                 estimator, problem.X, problem.y, X_test=problem.X_test, y_test=problem.y_test,
-                sample_weight=None, groups=None, cv=options.cv, scoring=scoring,
+                sample_weight=None, groups=problem.groups, cv=options.cv, scoring=scoring,
                 budget=options.budget, random_state=options.seed, listener=listener,
             )  # fmt: skip
         except (ValueError, TypeError) as error:
@@ -185,8 +189,10 @@ def read_problem(options: argparse.Namespace) -> Problem:
     """
     if options.table is None:
         frame, name, target = default_table(), "embedded table (breast cancer)", "target"
-        if options.target is not None or options.test is not None:
-            raise InputError("--target and --test need a table: sklearn-dl diagnose TABLE ...")
+        if any(o is not None for o in (options.target, options.test, options.groups)):
+            raise InputError(
+                "--target, --test and --groups need a table: sklearn-dl diagnose TABLE ..."
+            )
         # The rows are shuffled by nature; a quarter plays the test table so that the demonstration
         # shows every step.
         frame, test = train_test_split(
@@ -197,6 +203,8 @@ def read_problem(options: argparse.Namespace) -> Problem:
         target = _target_column(frame, options.target, name)
         test = None if options.test is None else read_table(options.test)
     task, rule = _task(frame[target], target, options.task)
+    groups = _groups(frame, options.groups, target, name)
+    frame = frame.drop(columns=[] if groups is None else str(options.groups))
     X, y = frame.drop(columns=target), frame[target]
     if X.shape[1] == 0:
         raise InputError(f"{name} has no column beside the target {target!r}")
@@ -204,7 +212,9 @@ def read_problem(options: argparse.Namespace) -> Problem:
     description = f"{name}: {len(X):,} rows, {X.shape[1]} columns, target {target!r}"
     if X_test is not None:
         description += f"; {len(X_test):,} test rows"
-    return Problem(X, y, X_test, y_test, task, description, rule)
+    if groups is not None:
+        description += f"; {groups.nunique():,} groups by {options.groups!r}"
+    return Problem(X, y, X_test, y_test, task, description, rule, groups)
 
 
 def read_table(path: str) -> pd.DataFrame:
@@ -266,6 +276,17 @@ def _target_column(frame: pd.DataFrame, target: str | None, name: str) -> str:
     if columns.count(target) > 1:
         raise InputError(f"{name} has {columns.count(target)} columns named {target!r}")
     return target
+
+
+def _groups(
+    frame: pd.DataFrame, column: str | None, target: str, name: str
+) -> pd.Series[Any] | None:
+    if column is None:
+        return None
+    if column == target or column not in frame.columns:
+        seen = "is the target" if column == target else f"is no column of {name}"
+        raise InputError(f"--groups {column!r} {seen}")
+    return frame[column]
 
 
 def _task(y: pd.Series[Any], name: str, asked: Task | None) -> tuple[Task, str]:

@@ -158,3 +158,14 @@ def test_without_a_table_the_embedded_one_is_diagnosed(capsys):
     assert (status, err) == (0, "")
     assert "embedded table (breast cancer): 426 rows, 30 columns" in out
     assert any(f"Verdict: {v.value}" in out for v in Verdict)
+
+
+def test_a_grouped_table_is_diagnosed_by_whole_groups(folder, capsys):
+    frame = pd.read_csv("numbers.csv").assign(family=np.arange(80) // 4)
+    frame.to_csv("families.csv", index=False)
+    status, out, _ = run(capsys, "families.csv", "--groups", "family", *QUICK)
+    assert status == 0
+    assert "20 groups by 'family'" in out
+    assert "DL501" in out
+    status, _, err = run(capsys, "families.csv", "--groups", "nobody", *QUICK)
+    assert (status, err.count("\n")) == (2, 1)

@@ -116,7 +116,7 @@ def test_a_model_at_the_noise_floor_is_good_and_is_told_that_the_rest_is_noise()
     # One cut is all there is to know: a stump is as good as anything can be.
     d = quick(DecisionTreeClassifier(max_depth=1, random_state=0), X, y)
     assert d.verdict == "good"
-    assert "what remains is noise or missing features" in str(d)
+    assert "what remains nobody could predict" in str(d)
 
 
 def test_a_few_rows_are_inconclusive_and_the_number_that_would_do_is_named():

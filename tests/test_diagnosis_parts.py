@@ -27,8 +27,8 @@ from sklearn_dl.diagnosis.row_losses import LogLoss, SquaredError
 from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict
 from sklearn_dl.diagnosis.statistics import (
     Estimate,
-    fold_mean,
     holm,
+    over_folds,
     paired_difference,
     row_mean,
     welch_difference,
@@ -78,10 +78,9 @@ def test_a_difference_of_independent_means_is_scipys_welch_test():
 
 
 def test_folds_get_nadeau_and_bengios_factor():
-    values = [1.0, 2.0, 4.0, 5.0, 3.0]
-    expected = math.sqrt((1 / 5 + 1 / 4) * np.var(values, ddof=1))
-    assert fold_mean(values, 1 / 4) == Estimate(3.0, pytest.approx(expected), 4)
-    assert fold_mean([1.0], 1 / 4).stderr == math.inf
+    # Five folds: (1/5 + 1/4) s^2 and not s^2 / 5.
+    expected = 0.1 * math.sqrt((1 / 5 + 1 / 4) / (1 / 5))
+    assert over_folds(Estimate(3.0, 0.1, 99), 1 / 4) == Estimate(3.0, pytest.approx(expected), 99)
 
 
 def test_holm_adjusts_as_worked_out_by_hand():
@@ -116,7 +115,7 @@ def test_a_class_that_was_never_seen_costs_the_floor():
 # --- the ledger --------------------------------------------------------------------------------
 
 
-def measured(n=400, *, a=0.1, b=0.1, refs=None, c=None, noise=0.05, seed=0, fold_spread=0.0):
+def measured(n=400, *, a=0.1, b=0.1, refs=None, c=None, noise=0.05, seed=0):
     """Measured losses of which the means are given."""
     g = rng(seed)
 
@@ -125,14 +124,12 @@ def measured(n=400, *, a=0.1, b=0.1, refs=None, c=None, noise=0.05, seed=0, fold
         return mean + x - x.mean()
 
     refs = {"prior": 0.7, "linear": 0.1} if refs is None else refs
-    shift = np.linspace(-fold_spread, fold_spread, 5)
     return measure(
         around(a),
         around(b),
         {name: around(mean) for name, mean in refs.items()},
         np.ones(n),
         prior="prior",
-        fold_losses=[(a, b + s) for s in shift],
         test_over_train=0.25,
         test=None if c is None else around(c, 200),
         test_weights=None if c is None else np.ones(200),
@@ -189,11 +186,10 @@ def test_good_is_earned_against_every_reference_and_not_against_the_luckiest():
     assert m.claims["estimation"].upper > 0.1
 
 
-def test_fold_spread_widens_the_estimation_gap():
-    narrow, wide = (
-        measured(a=0.2, b=0.5, fold_spread=s).claims["estimation"].stderr for s in (0.01, 0.2)
-    )
-    assert wide > 10 * narrow
+def test_folds_that_share_rows_widen_the_estimation_gap_by_half():
+    m = measured(a=0.2, b=0.5)
+    unpaired = math.hypot(m.training.stderr, m.held_out.stderr)
+    assert m.claims["estimation"].stderr == pytest.approx(1.5 * unpaired, rel=0.15)
 
 
 def test_a_single_hold_out_is_compared_without_pairs():
@@ -208,7 +204,6 @@ def test_a_single_hold_out_is_compared_without_pairs():
         {"prior": prior, "linear": reference},
         np.ones(n),
         prior="prior",
-        fold_losses=[(0.5, 0.6)],
         test_over_train=30 / 70,
     )
     assert m.training.value == pytest.approx(np.nanmean(fitted))
@@ -370,8 +365,9 @@ def test_test_rows_need_the_training_columns_and_labels():
         check_test_table(X.rename(columns={"b": "c"}), [0] * 4, t, task="classification")
     with pytest.raises(ValueError, match="has another order"):
         check_test_table(X[["b", "a"]], [0] * 4, t, task="classification")
-    with pytest.raises(ValueError, match="X_test was given without y_test"):
-        check_test_table(X, None, t, task="classification")
+    with pytest.raises(ValueError, match="y_test was given without X_test"):
+        check_test_table(None, [0] * 4, t, task="classification")
+    assert check_test_table(X, None, t, task="classification").y is None
 
 
 def test_class_weights_and_sample_weights_both_count_in_the_losses():
@@ -413,6 +409,11 @@ def test_repeated_folds_are_averaged_and_unknown_rows_stay_unknown():
 # --- references --------------------------------------------------------------------------------
 
 
+def pool_losses(models, t, folds, loss, **options):
+    fits, notes = references.pool_fits(models, t, folds, loss, **options)
+    return {name: by_row(f, len(t)).held_out for name, f in fits.items()}, notes
+
+
 def raw_frame(n=120):
     g = rng(4)
     return pd.DataFrame(
@@ -447,7 +448,7 @@ def test_every_reference_takes_every_kind_of_table(kind, task):
     folds = make_folds(t, 3, task=task, random_state=rng())
     loss = LogLoss() if task == "classification" else SquaredError(float(np.var(y)))
     quick = {name: m for name, m in models.items() if "network" not in name}
-    losses, notes = references.pool_losses(quick, t, folds, loss, seed=0)
+    losses, notes = pool_losses(quick, t, folds, loss, seed=0)
     assert set(losses) == set(quick)
     assert notes == []
     assert all(np.isfinite(v).all() for v in losses.values())
@@ -458,7 +459,7 @@ def test_references_never_use_the_rows_they_are_judged_on():
     t = table(references.plain_frame(rng().standard_normal((200, 3))), y)
     folds = make_folds(t, 5, task="classification", random_state=rng())
     models = references.pool(t.X, "classification", 160, 0)
-    losses, _ = references.pool_losses(models, t, folds, LogLoss(), seed=0)
+    losses, _ = pool_losses(models, t, folds, LogLoss(), seed=0)
     # Nothing can be learnt: whoever looked would be far below log 2.
     assert min(v.mean() for v in losses.values()) > np.log(2) - 0.02
 
@@ -469,7 +470,7 @@ def test_a_reference_that_cannot_be_fitted_leaves_the_pool_with_a_note():
     pairs = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
     folds = make_folds(t, pairs, task="classification", random_state=rng())
     models = references.pool(t.X, "classification", 30, 0)
-    losses, notes = references.pool_losses(
+    losses, notes = pool_losses(
         {k: models[k] for k in ("prior", "linear")}, t, folds, LogLoss(), seed=0
     )
     assert set(losses) == {"prior"}
@@ -482,7 +483,7 @@ def test_large_tables_are_referenced_on_a_subsample(monkeypatch):
     t = table(references.plain_frame(rng().standard_normal((90, 2))), np.arange(90) % 2)
     folds = make_folds(t, 3, task="classification", random_state=rng())
     models = references.pool(t.X, "classification", 20, 0)
-    losses, notes = references.pool_losses({"prior": models["prior"]}, t, folds, LogLoss(), seed=0)
+    losses, notes = pool_losses({"prior": models["prior"]}, t, folds, LogLoss(), seed=0)
     assert np.isfinite(losses["prior"]).sum() == 60
     assert notes == ["references use at most 20 random rows of a fold"]
 

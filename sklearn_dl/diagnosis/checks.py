@@ -17,8 +17,12 @@ from scipy import stats
 
 from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.ledger import Measured
+from sklearn_dl.diagnosis.mismatch import Mismatch, shift_claim
 from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.rules import Gap
+from sklearn_dl.diagnosis.shift import Share
+from sklearn_dl.diagnosis.statistics import Estimate
+from sklearn_dl.diagnosis.tails import HEAVY, MIN_ROWS, Tail
 
 __all__ = ["Evidence", "evidence_frame"]
 
@@ -26,6 +30,10 @@ Floats = NDArray[np.float64]
 Outcome = Literal["found", "not found", "not applicable"]
 
 LEDGER = "Bottou and Bousquet 2008; METHODS 2.0"
+TAILS = "METHODS 2c"
+TWO_SAMPLE = "Besag and Clifford 1991; METHODS 2c"
+EXPLAINED = "Cai, Namkoong, Yadlowsky 2023; METHODS 2c"
+COPIES = "a copy tells nothing new"
 MIN_EPOCHS = 10  # a slope over the last fifth needs some points
 TAIL = 0.2  # METHODS 2b: last 20 % of the epochs
 STILL_FALLING = 0.05  # the loss would fall by 5 % if training went on as long again
@@ -72,7 +80,7 @@ def not_applicable(code: str, question: str, source: str) -> Evidence:
     return Evidence(code, question, math.nan, math.nan, "not applicable", 0, 0, source)
 
 
-def _outcome(found: bool) -> Outcome:
+def outcome(found: bool) -> Outcome:
     return "found" if found else "not found"
 
 
@@ -83,7 +91,7 @@ def gap_check(
     if gap is None:
         return not_applicable(code, question, LEDGER)
     found = rules.found(gap, margin)
-    return Evidence(code, question, gap.value, margin, _outcome(found), n, fits, LEDGER)
+    return Evidence(code, question, gap.value, margin, outcome(found), n, fits, LEDGER)
 
 
 def flow_checks(measured: Measured, *, n_test: int, fits: int) -> list[Evidence]:
@@ -102,16 +110,16 @@ def flow_checks(measured: Measured, *, n_test: int, fits: int) -> list[Evidence]
             claims["estimation"], m, n, 0,
         ),
         gap_check(
-            "DL103", "Test loss above the out-of-fold loss (C - B)?", claims.get("mismatch"),
+            "DL103", "Test loss above the out-of-fold loss (C - B)?", shift_claim(measured),
             m, n_test, 0,
         ),
         Evidence(
             "DL104", "Nothing to learn: no model better than the prior (L0 - F, upper limit)?",
-            signal.upper, limit, _outcome(signal.upper < limit), n, 0, "METHODS 2a",
+            signal.upper, limit, outcome(signal.upper < limit), n, 0, "METHODS 2a",
         ),
         Evidence(
             "DL105", "Own rows fitted better than anyone predicts them (F - A; harmless)?",
-            harmless, m, _outcome(harmless > m), n, 0, LEDGER,
+            harmless, m, outcome(harmless > m), n, 0, LEDGER,
         ),
     ]  # fmt: skip
 
@@ -120,7 +128,7 @@ def divergence_check(n_diverged: int, n_fits: int, n: int) -> Evidence:
     """DL201: a loss or a prediction that became non-finite."""
     return Evidence(
         "DL201", "Did fits diverge (share of the folds)?", n_diverged / n_fits, 0.0,
-        _outcome(n_diverged > 0), n, 0, "Goodfellow et al. 2016, ch. 8",
+        outcome(n_diverged > 0), n, 0, "Goodfellow et al. 2016, ch. 8",
     )  # fmt: skip
 
 
@@ -139,7 +147,7 @@ def still_falling_check(loss_curves: Sequence[Floats], n: int, *, needed: bool) 
         return not_applicable(code, question, source)
     value = float(np.median(falls))
     return Evidence(
-        code, question, value, STILL_FALLING, _outcome(value > STILL_FALLING), n, 0, source
+        code, question, value, STILL_FALLING, outcome(value > STILL_FALLING), n, 0, source
     )
 
 
@@ -168,11 +176,11 @@ def probe_checks(probes: Probes | None, margin: float, *, needed: bool) -> list[
     return [
         Evidence(
             "DL203", strong, optimization, margin,
-            _outcome(optimization > margin and share >= rules.HALF), probes.n_rows, fits, source,
+            outcome(optimization > margin and share >= rules.HALF), probes.n_rows, fits, source,
         ),
         Evidence(
             "DL301", wide, capacity, margin,
-            _outcome(capacity > margin and share < rules.HALF), probes.n_rows,
+            outcome(capacity > margin and share < rules.HALF), probes.n_rows,
             probes.n_fits - fits, source,
         ),
     ]  # fmt: skip
@@ -186,7 +194,80 @@ def class_checks(y: NDArray[np.generic], y_test: NDArray[np.generic] | None) -> 
     unseen = int((~np.isin(y_test, np.unique(y))).sum())
     return [
         Evidence(
-            code, question, unseen, 0.0, _outcome(unseen > 0), len(y_test), 0,
+            code, question, unseen, 0.0, outcome(unseen > 0), len(y_test), 0,
             "scored at the floored probability",
         )
     ]  # fmt: skip
+
+
+def tail_checks(tail: Tail | None) -> list[Evidence]:
+    """DL106: a hundredth of the rows carries a quarter of the loss; DL107: does that decide?"""
+    heavy = "Share of the loss on the hundredth of the rows that costs most?"
+    holds = "Another verdict on absolute errors (1: yes)?"
+    rows = [not_applicable("DL106", heavy, TAILS), not_applicable("DL107", holds, TAILS)]
+    if tail is None or tail.n_rows < MIN_ROWS:
+        return rows
+    rows[0] = Evidence(
+        "DL106", heavy, tail.share, HEAVY, outcome(tail.heavy), tail.n_rows, 0, TAILS
+    )
+    if tail.holds is not None:
+        changed = float(not tail.holds)
+        rows[1] = Evidence(
+            "DL107", holds, changed, 0.0, outcome(changed > 0), tail.n_rows, 0, TAILS
+        )
+    return rows
+
+
+def overconfidence_check(gain: Estimate | None, measured: Measured) -> Evidence:
+    """DL302: does one temperature close half of the estimation gap?"""
+    code, source = "DL302", "Guo et al. 2017; METHODS 2c"
+    question = "Overconfident: share of B - max(A, F) that a temperature takes away?"
+    gap = measured.estimation_gap
+    if gain is None or not gap.value > measured.margin or not math.isfinite(gain.value):
+        return not_applicable(code, question, source)
+    share = gain.value / gap.value
+    sure = gain.p_positive() < rules.ALPHA
+    return Evidence(
+        code, question, share, rules.HALF, outcome(share >= rules.HALF and sure), measured.n_rows,
+        0, source,
+    )  # fmt: skip
+
+
+def mismatch_checks(moved: Mismatch | None, measured: Measured, n_test: int) -> list[Evidence]:
+    """DL402 to DL406: did X move, what explains C - B, are test rows copies?"""
+    test_x = "Inputs of the test rows distributed otherwise (p-value of the two-sample test)?"
+    copies = "Test rows that are copies of training rows (share)?"
+    shares = {
+        "DL403": "Share of C - B that the changed class frequencies explain?",
+        "DL404": "Share of C - B that the changed inputs explain?",
+        "DL405": "Share of C - B that is left to a changed relation of target and inputs?",
+    }
+    if moved is None or not math.isfinite(moved.test.p_value):
+        first = [not_applicable("DL402", test_x, TWO_SAMPLE)]
+    else:
+        t = moved.test
+        first = [
+            Evidence(
+                "DL402", test_x, t.p_value, rules.ALPHA, outcome(t.p_value <= rules.ALPHA),
+                t.n_rows, 0, TWO_SAMPLE,
+            )
+        ]  # fmt: skip
+    if moved is None:
+        last = not_applicable("DL406", copies, COPIES)
+    else:
+        n = moved.test.copies
+        last = Evidence("DL406", copies, n, 0.01, outcome(n > 0.01), moved.test.n_rows, 0, COPIES)
+    known: dict[str, Share] = {}
+    if moved is not None and moved.explained is not None:
+        e = moved.explained
+        known = {"DL403": e.label, "DL404": e.covariate, "DL405": e.concept}
+    middle = [
+        Evidence(
+            code, question, known[code].value, rules.HALF,
+            outcome(known[code].value >= rules.HALF), n_test, 0, EXPLAINED,
+        )
+        if code in known
+        else not_applicable(code, question, EXPLAINED)
+        for code, question in shares.items()
+    ]  # fmt: skip
+    return [*first, *middle, last]

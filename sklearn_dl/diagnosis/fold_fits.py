@@ -48,6 +48,13 @@ class Job:
         The user's metric.
     optional : bool
         Whether any ValueError of the fit is its result: the pool can do without a reference.
+    inside : ndarray of row numbers or None
+        Rows of the training groups or period that are held out too.
+    validation : ndarray of row numbers or None
+        What an early-stopping network of ours watches; it would draw single rows itself, and
+        those of a learnt group say nothing about a new one.
+    keep_outputs : bool
+        Whether probabilities or predictions are wanted beside the losses.
     """
 
     estimator: Any
@@ -60,6 +67,9 @@ class Job:
     extra: Table | None = None
     scorer: Scorer | None = None
     optional: bool = False
+    inside: Rows | None = None
+    validation: Rows | None = None
+    keep_outputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,15 @@ class FoldFit:
         The user's metric on training, held-out and test rows; NaN where not asked for.
     loss_curve : ndarray of shape (n_epochs,)
         Training loss by epoch; empty where the model has none.
+    inside, inside_losses : ndarray
+        Rows of the training groups or period that were held out, and their losses.
+    outputs : dict of str to ndarray
+        Probabilities or predictions on the ``train``, ``test``, ``extra`` and ``inside`` rows,
+        where they were asked for.
+    classes : ndarray or None
+        Columns of the probabilities.
+    inside_score : float
+        The user's metric on the ``inside`` rows.
     """
 
     train: Rows
@@ -88,6 +107,11 @@ class FoldFit:
     failure: str | None = None
     scores: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     loss_curve: Floats = field(default_factory=lambda: np.empty(0))
+    inside: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    inside_losses: Floats = field(default_factory=lambda: np.empty(0))
+    outputs: dict[str, Floats] = field(default_factory=dict)
+    classes: Any = None
+    inside_score: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -97,19 +121,33 @@ class RowLosses:
     fitted: Floats
     held_out: Floats
     extra: Floats
+    inside: Floats
 
 
 def jobs_on(folds: Folds, estimator: Any, table: Table, **options: Any) -> list[Job]:
     """The jobs of one estimator, one a fold."""
-    return [Job(estimator, table, train, test, **options) for train, test in folds.splits]
+    inside = folds.inside or (None,) * len(folds)
+    return [
+        Job(estimator, table, train, test, inside=rows, **options)
+        for (train, test), rows in zip(folds.splits, inside, strict=True)
+    ]
 
 
-def fit_table(estimator: Any, table: Table, fit_prefix: str = "", *, weighted: bool = True) -> Any:
+def fit_table(
+    estimator: Any,
+    table: Table,
+    fit_prefix: str = "",
+    *,
+    weighted: bool = True,
+    validation: Table | None = None,
+) -> Any:
     """Fit a clone on all rows of a table."""
-    weights = {}
+    options: dict[str, Any] = {}
     if weighted and table.fit_weight is not None:
-        weights[f"{fit_prefix}sample_weight"] = table.fit_weight
-    return clone(estimator).fit(table.X, table.y, **weights)
+        options[f"{fit_prefix}sample_weight"] = table.fit_weight
+    if validation is not None:
+        options |= {f"{fit_prefix}X_val": validation.X, f"{fit_prefix}y_val": validation.y}
+    return clone(estimator).fit(table.X, table.y, **options)
 
 
 def _is_divergence(error: Exception) -> bool:
@@ -123,34 +161,64 @@ def _loss_curve(fitted: Any) -> Floats:
     return np.asarray(getattr(fitted, "loss_curve_", ()), dtype=np.float64)
 
 
-def _judge(fitted: Any, table: Table, loss: RowLoss, scorer: Scorer | None) -> tuple[Floats, float]:
+@dataclass(frozen=True)
+class _Judged:
+    """Losses, metric and outputs on one set of rows."""
+
+    losses: Floats = field(default_factory=lambda: np.empty(0))
+    score: float = math.nan
+    output: Floats | None = None
+
+
+def _judge(fitted: Any, table: Table, loss: RowLoss, scorer: Scorer | None) -> _Judged:
+    output = loss.output(fitted, table.X)
+    losses = loss.of(output, table.y, getattr(fitted, "classes_", None))
     score = math.nan if scorer is None else float(scorer(fitted, table.X, table.y))
-    return loss(fitted, table.X, table.y), score
+    return _Judged(losses, score, output)
 
 
 def fit_one(job: Job, loss: RowLoss) -> FoldFit:
     """Fit and judge; a fit that diverges is a result, any other error is the caller's."""
-    learn, held_out = job.table.take(job.train), job.table.take(job.test)
-    nothing = (np.empty(0), math.nan)
+    learn = job.table.take(job.train)
+    inside = np.empty(0, dtype=np.int64) if job.inside is None else job.inside
+    parts: dict[str, Table] = {"test": job.table.take(job.test)}
+    if job.judge_train:
+        parts["train"] = learn
+    if job.extra is not None:
+        parts["extra"] = job.extra
+    if len(inside):
+        parts["inside"] = job.table.take(inside)
+    watched = None if job.validation is None else job.table.take(job.validation)
     try:
-        fitted = fit_table(job.estimator, learn, job.fit_prefix, weighted=job.weighted)
-        train = _judge(fitted, learn, loss, job.scorer) if job.judge_train else nothing
-        test = _judge(fitted, held_out, loss, job.scorer)
-        extra = nothing if job.extra is None else _judge(fitted, job.extra, loss, job.scorer)
+        fitted = fit_table(
+            job.estimator, learn, job.fit_prefix, weighted=job.weighted, validation=watched
+        )
+        judged = {name: _judge(fitted, part, loss, job.scorer) for name, part in parts.items()}
     except (FloatingPointError, ValueError) as error:
         if not (job.optional or _is_divergence(error)):
             raise
         return _lost(job, str(error).partition("\n")[0])
-    n_lost = sum(int(np.isnan(part[0]).sum()) for part in (train, test, extra))
+    n_lost = sum(int(np.isnan(part.losses).sum()) for part in judged.values())
+    train, test, extra, within = (
+        judged.get(name, _Judged()) for name in ("train", "test", "extra", "inside")
+    )
+    outputs = {k: p.output for k, p in judged.items() if p.output is not None}
+    if loss.of_classes:  # probabilities of held-out rows are asked for later, not those of others
+        outputs = {k: p for k, p in outputs.items() if k in ("test", "inside")}
     return FoldFit(
         job.train,
         job.test,
-        train[0],
-        test[0],
-        extra[0],
+        train.losses,
+        test.losses,
+        extra.losses,
         f"{n_lost} predictions are not finite" if n_lost else None,
-        (train[1], test[1], extra[1]),
+        (train.score, test.score, extra.score),
         _loss_curve(fitted),
+        inside,
+        within.losses,
+        outputs if job.keep_outputs else {},
+        getattr(fitted, "classes_", None),
+        within.score,
     )
 
 
@@ -159,6 +227,7 @@ def _lost(job: Job, failure: str) -> FoldFit:
         return np.full(n, np.nan)
 
     n_extra = 0 if job.extra is None else len(job.extra)
+    inside = np.empty(0, dtype=np.int64) if job.inside is None else job.inside
     return FoldFit(
         job.train,
         job.test,
@@ -166,6 +235,8 @@ def _lost(job: Job, failure: str) -> FoldFit:
         unknown(len(job.test)),
         unknown(n_extra),
         failure,
+        inside=inside,
+        inside_losses=unknown(len(inside)),
     )
 
 
@@ -211,6 +282,7 @@ def by_row(fits: Iterable[FoldFit], n: int) -> RowLosses:
         _mean_by_row([(f.train, f.train_losses) for f in fits], n),
         _mean_by_row([(f.test, f.test_losses) for f in fits], n),
         _mean_by_row([(rows, losses) for losses in extra], len(rows)),
+        _mean_by_row([(f.inside, f.inside_losses) for f in fits], n),
     )
 
 

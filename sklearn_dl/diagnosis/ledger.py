@@ -12,7 +12,7 @@ METHODS 2.0). Arrays in, numbers out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from sklearn_dl.diagnosis.rules import ALPHA, Gap, margin
 from sklearn_dl.diagnosis.statistics import (
     Estimate,
-    fold_mean,
     holm,
+    over_folds,
+    overlapping_difference,
     paired_difference,
     row_mean,
     welch_difference,
@@ -54,7 +55,9 @@ class Measured:
     Attributes
     ----------
     prior, reference, training, held_out : Estimate
-        L0, F, A, B on the same rows.
+        L0, F, A, B on the same rows; B_in where folds keep groups or periods apart.
+    outer : Estimate or None
+        B, on new groups or later times, where ``held_out`` is B_in.
     test : Estimate or None
         C.
     reference_name : str
@@ -62,7 +65,10 @@ class Measured:
     margin : float
         Smallest gap that matters.
     training_gap, estimation_gap, mismatch_gap : Estimate
-        A - F, B - max(A, F), C - B (None without test rows).
+        A - F, B - max(A, F), C - B; with groups or time the last two are taken at B_in. None
+        where there are neither test rows nor B_in.
+    transfer_gap, shift_gap : Estimate or None
+        The two parts of mismatch: B - B_in and C - B.
     claims : dict of str to Gap
         The three gaps and ``signal`` as the rules want them.
     n_rows : int
@@ -73,14 +79,22 @@ class Measured:
     reference: Estimate
     training: Estimate
     held_out: Estimate
+    outer: Estimate | None
     test: Estimate | None
     reference_name: str
     margin: float
     training_gap: Estimate
     estimation_gap: Estimate
     mismatch_gap: Estimate | None
+    transfer_gap: Estimate | None
+    shift_gap: Estimate | None
     claims: dict[str, Gap]
     n_rows: int
+
+    @property
+    def out_of_fold(self) -> Estimate:
+        """B."""
+        return self.held_out if self.outer is None else self.outer
 
 
 def measure(
@@ -90,10 +104,11 @@ def measure(
     weights: Floats,
     *,
     prior: str,
-    fold_losses: Sequence[tuple[float, float]],
     test_over_train: float,
     test: Floats | None = None,
     test_weights: Floats | None = None,
+    later: Floats | None = None,
+    clusters: NDArray[np.int64] | None = None,
 ) -> Measured:
     """Compare the losses of an estimator with those of the reference pool.
 
@@ -107,12 +122,15 @@ def measure(
         What each row counts.
     prior : str
         Name of the prior among the references.
-    fold_losses : sequence of (training, held-out) mean losses
-        One pair a fold, for the fold-level error of B - A.
     test_over_train : float
         Rows held out over rows learnt, of a fold.
     test, test_weights : ndarray of shape (n_test,), optional
         Losses on the test rows.
+    later : ndarray of shape (n,), optional
+        Out-of-fold losses on new groups or later times; ``held_out`` and ``references`` are then
+        of rows of the training groups or period.
+    clusters : ndarray of shape (n,), optional
+        Groups or blocks of time, by which standard errors are clustered.
 
     Returns
     -------
@@ -125,29 +143,36 @@ def measure(
     same_rows = both.sum() >= 2
     w = np.where(both if same_rows else known, weights, 0.0)
     everyone = {**references, OWN: held_out}
-    means = {name: row_mean(losses, w) for name, losses in everyone.items()}
+    means = {name: row_mean(losses, w, clusters) for name, losses in everyone.items()}
     best = min(means, key=lambda name: means[name].value)
-    a = row_mean(fitted, w if same_rows else weights)
+    a = row_mean(fitted, w if same_rows else weights, clusters)
     b, f = means[OWN], means[best]
 
     def over(losses: Floats, mean: Estimate, name: str) -> Estimate:
         if losses is fitted and not same_rows:
             return welch_difference(mean, means[name])
-        return paired_difference(losses, everyone[name], w)
+        return paired_difference(losses, everyone[name], w, clusters)
 
     training = over(fitted, a, best)
     if training.value > 0:
-        by_fold = fold_mean([late - early for early, late in fold_losses], test_over_train)
-        if math.isfinite(by_fold.stderr):
-            estimation = Estimate(b.value - a.value, by_fold.stderr, by_fold.df)
-        else:
-            estimation = welch_difference(b, a)
+        estimation = welch_difference(b, a)
+        if same_rows:
+            estimation = over_folds(
+                paired_difference(held_out, fitted, w, clusters), test_over_train
+            )
     else:
         estimation = over(held_out, b, best)
     c = None if test is None or test_weights is None else row_mean(test, test_weights)
-    mismatch = None if c is None else welch_difference(c, b)
+    outer = None if later is None else row_mean(later, weights, clusters)
+    transfer = shift = None
+    if later is not None:
+        here = np.where(w > 0, held_out, np.nan)
+        transfer = overlapping_difference(later, here, weights, clusters)
+    if c is not None:
+        shift = welch_difference(c, outer or b)
+    mismatch = transfer if c is None else welch_difference(c, b)
     signal = max(
-        (paired_difference(references[prior], others[name], w) for name in others),
+        (paired_difference(references[prior], others[name], w, clusters) for name in others),
         key=lambda e: e.value,
         default=Estimate(0.0, math.inf),
     )
@@ -168,20 +193,13 @@ def measure(
         signal.value, signal.stderr, signal.p_positive(), signal.upper(1 - ALPHA)
     )
     m = margin(means[prior].value, f.value)
-    return Measured(
-        means[prior],
-        f,
-        a,
-        b,
-        c,
-        best,
-        m,
-        training,
-        estimation,
-        mismatch,
-        claims,
-        int((w > 0).sum()),
+    n_rows = (
+        int((w > 0).sum()) if later is None else int((np.isfinite(later) & (weights > 0)).sum())
     )
+    return Measured(
+        means[prior], f, a, b, outer, c, best, m, training, estimation, mismatch, transfer, shift,
+        claims, n_rows,
+    )  # fmt: skip
 
 
 def build_ledger(measured: Measured, split: Split | None) -> pd.DataFrame:
@@ -198,7 +216,8 @@ def build_ledger(measured: Measured, split: Split | None) -> pd.DataFrame:
     -------
     DataFrame
         Rows `ROWS`, columns `COLUMNS`; 95 % intervals; ``share`` is of C - F (of B - F without
-        test rows) and NaN where that is below the margin. Mismatch is NaN without test rows.
+        test rows) and NaN where that is below the margin. Mismatch is NaN where there are neither
+        test rows nor groups or time.
     """
     approximation, optimization = _divide(measured.training_gap, split)
     nothing = Estimate(math.nan, math.nan)

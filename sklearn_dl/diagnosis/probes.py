@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, fit_jobs
 from sklearn_dl.diagnosis.ledger import Split, split_training_gap
+from sklearn_dl.diagnosis.references import capped_folds
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean
 from sklearn_dl.diagnosis.subject import Subject
@@ -123,6 +124,7 @@ def run_probes(
     *,
     budget: str,
     prior_loss: float,
+    seed: int = 0,
 ) -> Probes | None:
     """Train the probes on the first fold, the rates together, and compare training losses.
 
@@ -133,8 +135,11 @@ def run_probes(
     """
     if not subject.is_network:
         return None
-    train, test = folds.splits[0]
-    settings = []
+    capped, _ = capped_folds(folds, table, seed, stratify=subject.task == "classification")
+    train, test = capped.splits[0]
+    settings: list[tuple[str, dict[str, Any]]] = []
+    if capped is not folds:  # the user's own fit on the rows that the probes learn
+        settings.append(("own", {}))
     for rate in RATES[budget]:
         settings.append(("strong", strong_params(subject, len(train), rate)))
         wide = wide_params(subject, len(train), rate)
@@ -157,6 +162,8 @@ def run_probes(
         return min(tried, key=lambda pair: row_mean(known(pair[1].train_losses), weights).value)
 
     (strong, strong_fit), (wide, wide_fit) = best("strong"), best("wide")
+    if capped is not folds:
+        first = best("own")[1]
     a, a_opt, a_cap = (known(f.train_losses) for f in (first, strong_fit, wide_fit))
     b, b_opt, b_cap = (known(f.test_losses) for f in (first, strong_fit, wide_fit))
     held_out = table.loss_weight[test]

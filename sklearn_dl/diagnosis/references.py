@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,18 +25,20 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
-from sklearn_dl.diagnosis.fold_fits import by_row, fit_jobs, fit_one, jobs_on
+from sklearn_dl.diagnosis import splits
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, fit_jobs, fit_one, jobs_on
+from sklearn_dl.diagnosis.own_loss import Aim
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.table import Folds, Table, Task
 from sklearn_dl.estimators import DLClassifier, DLRegressor
 
-__all__ = ["PRIOR", "plain_frame", "pool", "pool_losses"]
+__all__ = ["PRIOR", "plain_frame", "pool", "pool_fits"]
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +116,16 @@ def _with_model(*steps: Any) -> Pipeline:
     return Pipeline(list(zip(names, steps, strict=True)))
 
 
-def pool(frame: Any, task: Task, n_train: int, seed: int) -> dict[str, Any]:
+# How each reference is told what to minimise; squared error where it cannot be.
+_BOOSTING = {"absolute": "absolute_error", "pinball": "quantile", "poisson": "poisson"}
+_NETWORK = {"absolute": "mae", "pinball": "pinball", "huber": "huber"}
+_CONSTANT = {"absolute": "median", "pinball": "quantile"}
+MAX_LINEAR_PROGRAM = 2000  # rows; a quantile regression of more takes minutes
+
+
+def pool(
+    frame: Any, task: Task, n_train: int, seed: int, aim: Aim | None = None, *, apart: bool = False
+) -> dict[str, Any]:
     """Unfitted references by name, cheapest first; ``frame`` is from `plain_frame`.
 
     Parameters
@@ -126,80 +138,149 @@ def pool(frame: Any, task: Task, n_train: int, seed: int) -> dict[str, Any]:
         Rows a fold learns; the number of neighbours is its root.
     seed : int
         For the trees.
+    aim : Aim, optional
+        What those that can minimise; log loss or squared error by default.
+    apart : bool
+        Folds keep groups or periods apart: no model may stop on single rows it draws itself.
     """
     classify = task == "classification"
-    prior = DummyClassifier(strategy="prior") if classify else DummyRegressor()
-    linear = LogisticRegression(max_iter=300) if classify else RidgeCV(np.logspace(-2, 4, 13))
+    aim = aim or Aim("log" if classify else "squared")
     near = KNeighborsClassifier if classify else KNeighborsRegressor
     neighbours = near(n_neighbors=max(1, round(n_train**0.5)))
-    models = {PRIOR: prior}
-    if sparse.issparse(frame):
-        models["linear"] = _with_model(MaxAbsScaler(), linear)
-        models["nearest neighbours"] = _with_model(MaxAbsScaler(), neighbours)
-    else:
-        models["linear"] = _with_model(_scaled(frame), linear)
-        models["nearest neighbours"] = _with_model(_scaled(frame), neighbours)
-        boost = HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
-        numbers, levels = _columns(frame)
-        mask = [False] * len(numbers) + [True] * len(levels)
-        boosting = boost(
-            categorical_features=mask,
-            max_leaf_nodes=16,
-            early_stopping=n_train > 2000,
-            random_state=seed,
-        )
+    models: dict[str, Any] = {PRIOR: _prior(aim)}
+    scale = MaxAbsScaler() if sparse.issparse(frame) else _scaled(frame)
+    linear = _linear(aim, n_train)
+    if linear is not None:
+        models["linear"] = _with_model(scale, linear)
+    models["nearest neighbours"] = _with_model(scale, neighbours)
+    if not sparse.issparse(frame):
+        boosting = _boosting(frame, aim, seed, stop=n_train > 2000 and not apart)
         models["gradient boosting"] = _with_model(_ordinal(frame, impute=False), boosting)
-    forest = ExtraTreesClassifier if classify else ExtraTreesRegressor
-    trees = forest(n_estimators=100, min_samples_leaf=2, random_state=seed)
-    first = [] if sparse.issparse(frame) else [_ordinal(frame, impute=True)]
-    models["extra trees"] = _with_model(*first, trees)
-    network = DLClassifier if classify else DLRegressor
-    models["early-stopped network"] = network(early_stopping=True, random_state=seed)
+    models["extra trees"] = extra_trees(frame, task, seed)
+    network: dict[str, Any] = {"early_stopping": True, "random_state": seed}
+    if not classify:
+        network |= {"loss": _NETWORK.get(aim.kind, "mse"), "quantile": aim.quantile}
+    models["early-stopped network"] = (DLClassifier if classify else DLRegressor)(**network)
     return models
 
 
-def pool_losses(
+def extra_trees(frame: Any, task: Task, seed: int) -> Pipeline:
+    """The reference that is cheapest to fit and needs no tuning."""
+    forest = ExtraTreesClassifier if task == "classification" else ExtraTreesRegressor
+    trees = forest(n_estimators=100, min_samples_leaf=2, random_state=seed)
+    first = [] if sparse.issparse(frame) else [_ordinal(frame, impute=True)]
+    return _with_model(*first, trees)
+
+
+def _prior(aim: Aim) -> Any:
+    if aim.kind == "log":
+        return DummyClassifier(strategy="prior")
+    strategy = _CONSTANT.get(aim.kind, "mean")
+    return DummyRegressor(
+        strategy=strategy, quantile=aim.quantile if strategy == "quantile" else None
+    )
+
+
+def _linear(aim: Aim, n_train: int) -> Any:
+    if aim.kind == "log":
+        return LogisticRegression(max_iter=300)
+    if aim.kind in ("absolute", "pinball"):
+        few = n_train <= MAX_LINEAR_PROGRAM
+        return QuantileRegressor(quantile=aim.quantile, alpha=1e-4) if few else None
+    if aim.kind == "poisson":
+        return PoissonRegressor(alpha=1e-3, max_iter=300)
+    return RidgeCV(np.logspace(-2, 4, 13))
+
+
+def _boosting(frame: pd.DataFrame, aim: Aim, seed: int, *, stop: bool) -> Any:
+    numbers, levels = _columns(frame)
+    options: dict[str, Any] = {
+        "categorical_features": [False] * len(numbers) + [True] * len(levels),
+        "max_leaf_nodes": 16,
+        "early_stopping": stop,
+        "random_state": seed,
+    }
+    if aim.kind == "log":
+        return HistGradientBoostingClassifier(**options)
+    options["loss"] = _BOOSTING.get(aim.kind, "squared_error")
+    if aim.kind == "pinball":
+        options["quantile"] = aim.quantile
+    return HistGradientBoostingRegressor(**options)
+
+
+def pool_fits(
     models: dict[str, Any],
     table: Table,
     folds: Folds,
     loss: RowLoss,
     *,
     seed: int,
+    stratify: bool = False,
+    scorer: Any = None,
     done: Callable[[], None] | None = None,
-) -> tuple[dict[str, Floats], list[str]]:
-    """Held-out losses of each reference by row of the table.
+) -> tuple[dict[str, list[FoldFit]], list[str]]:
+    """Fits of each reference on the folds, judged on rows they did not learn.
 
     Rows beyond MAX_ROWS a fold are neither learnt nor judged (NaN). A reference that cannot be
-    fitted on a fold (one class in its training rows, say) leaves the pool, with a note.
+    fitted on a fold (one class in its training rows, say) leaves the pool, with a note. Ctrl-C
+    ends the pool with the references fitted so far, unless the prior is not among them.
 
     Returns
     -------
-    losses : dict of str to ndarray of shape (n,)
+    fits : dict of str to list of FoldFit
     notes : list of str
     """
-    folds, notes = _capped_folds(folds, seed)
-    losses: dict[str, Floats] = {}
+    folds, notes = capped_folds(folds, table, seed, stratify=stratify)
+    pool: dict[str, list[FoldFit]] = {}
     for name, model in models.items():
-        options: dict[str, Any] = {"judge_train": False, "optional": name != PRIOR}
+        options: dict[str, Any] = {
+            "judge_train": False, "optional": name != PRIOR, "scorer": scorer, "keep_outputs": True,
+        }  # fmt: skip
         if isinstance(model, Pipeline):
             options |= {"fit_prefix": "model__", "weighted": takes_weights(model)}
         jobs = jobs_on(folds, model, table, **options)
-        with warnings.catch_warnings():
-            # A reference that warns (of early stopping, of many classes) is still a reference: its
-            # loss is what counts, and the user did not ask for this model.
-            warnings.simplefilter("ignore")
-            if isinstance(model, DLClassifier | DLRegressor):
-                fits = fit_jobs(jobs, loss)
+        try:
+            with warnings.catch_warnings():
+                # A reference that warns (of early stopping, of many classes) is still a reference:
+                # its loss is what counts, and the user did not ask for this model.
+                warnings.simplefilter("ignore")
+                if isinstance(model, DLClassifier | DLRegressor):
+                    fits = fit_jobs(_watched(jobs, folds, table, seed), loss)
+                else:
+                    fits = [fit_one(job, loss) for job in jobs]
+            failures = [fit.failure for fit in fits if fit.failure is not None]
+            if failures:
+                notes.append(f"reference {name} left out: {failures[0]}")
             else:
-                fits = [fit_one(job, loss) for job in jobs]
-        failures = [fit.failure for fit in fits if fit.failure is not None]
-        if failures:
-            notes.append(f"reference {name} left out: {failures[0]}")
+                pool[name] = fits
+            if done is not None:
+                done()
+        except KeyboardInterrupt:
+            if PRIOR not in pool:
+                raise
+            notes.append(f"interrupted: of the references only {', '.join(pool)} were fitted")
+            break
+    return pool, notes
+
+
+def _watched(jobs: list[Job], folds: Folds, table: Table, seed: int) -> list[Job]:
+    """Let an early-stopping network watch whole groups, or the end of its period."""
+    if folds.kind == "independent":
+        return jobs
+    rng = np.random.RandomState(seed)
+    parts = []
+    for job in jobs:
+        size = max(1, len(job.train) // 10)
+        if folds.kind == "grouped":
+            rows = splits.subsample(job.train, size, rng, groups=table.groups)
         else:
-            losses[name] = by_row(fits, len(table)).held_out
-        if done is not None:
-            done()
-    return losses, notes
+            rows = np.sort(job.train)[-size:]
+        kept = np.setdiff1d(job.train, rows)
+        whole = len(kept) > 0 and np.isin(table.y[job.train], table.y[kept]).all()
+        parts.append(
+            replace(job, train=kept, validation=rows) if whole or table.y.dtype.kind == "f" else job
+        )
+    return parts
 
 
 def takes_weights(model: Pipeline) -> bool:
@@ -207,18 +288,26 @@ def takes_weights(model: Pipeline) -> bool:
     return bool(has_fit_parameter(model[-1], "sample_weight"))
 
 
-def _capped_folds(folds: Folds, seed: int) -> tuple[Folds, list[str]]:
-    rng = np.random.RandomState(seed)
-    capped = Folds(tuple((_capped(a, rng), _capped(b, rng)) for a, b in folds.splits))
-    if all(
-        len(a) == len(c) and len(b) == len(d)
-        for (a, b), (c, d) in zip(capped.splits, folds.splits, strict=True)
-    ):
+def capped_folds(
+    folds: Folds, table: Table, seed: int, *, stratify: bool = False
+) -> tuple[Folds, list[str]]:
+    """Folds of at most MAX_ROWS learnt, judged and inside rows each, and what to say of it."""
+    parts = [rows for pair in folds.splits for rows in pair] + list(folds.inside)
+    if all(len(rows) <= MAX_ROWS for rows in parts):
         return folds, []
-    return capped, [f"references use at most {MAX_ROWS:,} random rows of a fold"]
+    rng = np.random.RandomState(seed)
 
+    def cut(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return splits.subsample(
+            rows, MAX_ROWS, rng, y=table.y if stratify else None, groups=table.groups
+        )
 
-def _capped(rows: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.int64]:
-    if len(rows) <= MAX_ROWS:
-        return rows
-    return np.sort(rng.choice(rows, MAX_ROWS, replace=False))
+    capped = replace(
+        folds,
+        splits=tuple((cut(a), cut(b)) for a, b in folds.splits),
+        inside=tuple(cut(rows) for rows in folds.inside),
+    )
+    how = "whole groups" if table.groups is not None else "each class" if stratify else "random"
+    what = {"whole groups": "rows, in whole groups,", "random": "random rows"}
+    said = what.get(how, "rows, each class at its share,")
+    return capped, [f"references use at most {MAX_ROWS:,} {said} of a fold"]

@@ -52,6 +52,7 @@ def find_remedies(
     probes: Probes | None,
     codes: Iterable[str],
     n_train: int,
+    shift: str | None = None,
 ) -> list[Remedy]:
     """Remedies of a verdict, measured ones first, by gain.
 
@@ -67,6 +68,8 @@ def find_remedies(
         Evidence that was found.
     n_train : int
         Rows a fold learns, on which "auto" settings depend.
+    shift : str or None
+        Which shift explains a mismatch.
     """
     found = set(codes)
     verdict, first = decision.verdict, []
@@ -82,7 +85,12 @@ def find_remedies(
         remedies = makers[verdict](subject, probes, found, n_train)
         remedies = [_prefixed(subject, remedy) for remedy in remedies]
     else:
-        remedies = [Remedy({}, action, why) for action, why in _ACTIONS.get(verdict, ())]
+        actions = _ACTIONS.get(verdict, ())
+        if verdict is Verdict.MISMATCH:
+            actions = tuple(_mismatch(shift, found))
+        remedies = [Remedy({}, action, why) for action, why in actions]
+    if verdict is Verdict.OVERFITTING and "DL302" in found:
+        remedies.insert(0, _CALIBRATE)
     known = {remedy.action for remedy in first}
     remedies = first + [remedy for remedy in remedies if remedy.action not in known]
     remedies = [remedy for remedy in remedies if not remedy.gain <= 0]  # measured, and no help
@@ -101,22 +109,62 @@ _ACTIONS: dict[Verdict, tuple[tuple[str, str], ...]] = {
         ("regularise the model more strongly", "it fits its training rows and not the others"),
         _MORE_ROWS,
     ),
-    Verdict.MISMATCH: (
-        (
-            "train on rows like the test rows, or weigh the training rows towards them",
-            "the test rows cost more than held-out training rows",
-        ),
-        (
-            "look for a change in what a column means between the two tables",
-            "a model cannot mend a changed relation between inputs and target",
-        ),
-    ),
     Verdict.NO_SIGNAL: (
         ("look for other features, or for an error in the target column",
          "no model tried predicts better than the prior"),
     ),
     Verdict.INCONCLUSIVE: (("collect more rows", "the intervals are too wide to tell"),),
 }  # fmt: skip
+
+
+_CALIBRATE = Remedy(
+    {},
+    "calibrate the probabilities (CalibratedClassifierCV, method 'temperature') or stop earlier",
+    "one temperature takes most of the gap away: it ranks well and is too sure",
+)
+_BY_SHIFT: dict[str | None, tuple[str, str]] = {
+    "label shift": (
+        "correct the predicted probabilities for the class frequencies of the test rows",
+        "the changed class frequencies explain most of it",
+    ),
+    "covariate shift": (
+        "weigh the training rows towards the test rows (sample_weight), or collect such rows",
+        "the changed inputs explain most of it",
+    ),
+    "concept shift": (
+        "train on recent or relabelled rows",
+        "neither inputs nor class frequencies explain it: their relation changed",
+    ),
+    "unsupported inputs": (
+        "collect rows like the test rows",
+        "hardly any training row is like them",
+    ),
+    None: (
+        "train on rows like the test rows, or weigh the training rows towards them",
+        "the test rows cost more than held-out training rows",
+    ),
+}
+
+
+def _mismatch(shift: str | None, found: set[str]) -> list[tuple[str, str]]:
+    actions = []
+    if "DL501" in found:
+        actions.append(
+            (
+                "collect rows of more groups, or of a period nearer to use; leave out columns that "
+                "only name the group or time",
+                "held-out rows of the groups or period it learnt cost less",
+            )
+        )
+    if shift is not None or not actions:
+        actions.append(_BY_SHIFT[shift])
+    actions.append(
+        (
+            "look for a change in what a column means between the rows",
+            "a model cannot mend a changed relation between inputs and target",
+        )
+    )
+    return actions
 
 
 def _prefixed(subject: Subject, remedy: Remedy) -> Remedy:

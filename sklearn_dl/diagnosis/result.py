@@ -43,6 +43,7 @@ class Study:
     notes: tuple[str, ...]
     scores: dict[str, float]
     n_fits: int
+    evidence: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ class Diagnosis:
         s = self._study
         content = {
             "verdict": self.verdict.value,
-            "conclusion": words.conclusion(s.measured, s.decision),
+            "conclusion": words.conclusion(s.measured, s.decision, s.evidence),
             "flow": [asdict(step) for step in self._flow()],
             "probabilities": self.probabilities.to_dict(),
             "losses": self._losses(),
@@ -155,7 +156,12 @@ class Diagnosis:
 
     def _flow(self) -> list[words.Step]:
         s = self._study
-        return words.flow(s.measured, s.decision, 0 if s.test is None else len(s.test))
+        # Test rows without labels are rows of which something is known: DL402.
+        known = s.evidence.set_index("code")["outcome"]
+        n_test = 1 if known["DL402"] != "not applicable" else 0
+        return words.flow(
+            s.measured, s.decision, n_test if s.test is None else len(s.test), s.evidence
+        )
 
     def _losses(self) -> dict[str, float]:
         m = self._study.measured
@@ -163,14 +169,16 @@ class Diagnosis:
             "prior": m.prior.value,
             "reference": m.reference.value,
             "training": m.training.value,
-            "out_of_fold": m.held_out.value,
         }
+        if m.outer is not None:
+            losses["same_groups_or_period"] = m.held_out.value
+        losses["out_of_fold"] = m.out_of_fold.value
         return losses if m.test is None else losses | {"test": m.test.value}
 
     def __str__(self) -> str:
         s = self._study
         lines = [f"{step.question} {step.answer}" for step in self._flow()]
-        lines += ["", words.conclusion(s.measured, s.decision)]
+        lines += ["", words.conclusion(s.measured, s.decision, s.evidence)]
         chances = self.probabilities[self.probabilities >= 0.01].sort_values(ascending=False)
         lines += ["Probabilities: " + ", ".join(f"{k} {p:.2f}" for k, p in chances.items())]
         lines += ["", f"Ledger, {s.loss.name}, margin {words.number(s.measured.margin)}:"]

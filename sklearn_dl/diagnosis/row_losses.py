@@ -1,14 +1,26 @@
-"""The loss of each row, the common currency in which all models are compared."""
+"""The loss of each row, the common currency in which all models are compared.
+
+Errors of numbers are divided by those of the best constant, so that 1 is the loss of a model that
+knows nothing, whatever the unit of the target.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LogLoss", "RowLoss", "SquaredError"]
+__all__ = [
+    "AbsoluteError",
+    "HuberError",
+    "LogLoss",
+    "PinballError",
+    "PoissonDeviance",
+    "RowLoss",
+    "SquaredError",
+]
 
 Floats = NDArray[np.float64]
 
@@ -23,8 +35,18 @@ class RowLoss(Protocol):
     def name(self) -> str:
         """As printed, with its unit."""
 
+    @property
+    def of_classes(self) -> bool:
+        """Whether outputs are probabilities of classes."""
+
+    def output(self, fitted: Any, X: Any) -> Floats:
+        """What a fitted model says of n rows: probabilities (n, k) or numbers (n,)."""
+
+    def of(self, output: Floats, y: Any, classes: Any = None) -> Floats:
+        """Losses of shape (n,) of such an output; NaN where it is not finite."""
+
     def __call__(self, fitted: Any, X: Any, y: Any) -> Floats:
-        """Losses of shape (n,) of a fitted model; NaN where its prediction is not finite."""
+        """Losses of shape (n,) of a fitted model."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +54,114 @@ class LogLoss:
     """``-log p(y)`` in nats, probabilities floored at 1e-6; classes a fold never saw have p = 0."""
 
     name: str = "log loss (nats)"
+    of_classes: ClassVar[bool] = True
+
+    def output(self, fitted: Any, X: Any) -> Floats:
+        """Probabilities of shape (n, k), in the order of ``fitted.classes_``."""
+        return np.asarray(fitted.predict_proba(X), dtype=np.float64)
+
+    def of(self, output: Floats, y: Any, classes: Any = None) -> Floats:
+        """Losses of shape (n,)."""
+        hit = hits(output, y, classes)
+        losses: Floats = -np.log(np.maximum(hit, PROBABILITY_FLOOR))
+        losses[~np.isfinite(output).all(axis=1)] = np.nan
+        return losses
 
     def __call__(self, fitted: Any, X: Any, y: Any) -> Floats:
         """Losses of shape (n,)."""
-        p = np.asarray(fitted.predict_proba(X), dtype=np.float64)
-        column = {label: k for k, label in enumerate(fitted.classes_.tolist())}
-        known = np.array([column.get(label, -1) for label in np.asarray(y).tolist()])
-        hit = np.where(known >= 0, p[np.arange(len(p)), known], 0.0)
-        losses = -np.log(np.maximum(hit, PROBABILITY_FLOOR))
-        losses[~np.isfinite(p).all(axis=1)] = np.nan
+        return self.of(self.output(fitted, X), y, fitted.classes_)
+
+
+def hits(p: Floats, y: Any, classes: Any) -> Floats:
+    """Probability of each row's own class, 0 where the model does not know it."""
+    column = {label: k for k, label in enumerate(np.asarray(classes).tolist())}
+    known = np.array([column.get(label, -1) for label in np.asarray(y).tolist()], dtype=np.int64)
+    hit: Floats = np.where(known >= 0, p[np.arange(len(p)), known], 0.0)
+    return hit
+
+
+class _NumberLoss:
+    """A loss of the residual; subclasses say which."""
+
+    of_classes: ClassVar[bool] = False
+
+    def output(self, fitted: Any, X: Any) -> Floats:
+        """Predictions of shape (n,)."""
+        prediction = np.asarray(fitted.predict(X), dtype=np.float64)
+        return prediction.reshape(len(prediction), -1)[:, 0]
+
+    def of(self, output: Floats, y: Any, classes: Any = None) -> Floats:
+        """Losses of shape (n,)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = self._error(output, np.asarray(y, dtype=np.float64))
+        losses[~np.isfinite(losses)] = np.nan
         return losses
+
+    def __call__(self, fitted: Any, X: Any, y: Any) -> Floats:
+        """Losses of shape (n,)."""
+        return self.of(self.output(fitted, X), y)
+
+    def _error(self, prediction: Floats, y: Floats) -> Floats:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class SquaredError:
+class SquaredError(_NumberLoss):
     """``(f - y)^2 / Var(y)``: 1 is the loss of the mean, and 1 - loss is about R2."""
 
     variance: float
     name: str = "squared error / Var(y)"
 
-    def __call__(self, fitted: Any, X: Any, y: Any) -> Floats:
-        """Losses of shape (n,)."""
-        prediction = np.asarray(fitted.predict(X), dtype=np.float64).reshape(len(y), -1)[:, 0]
-        residual = prediction - np.asarray(y, dtype=np.float64)
-        with np.errstate(over="ignore"):
-            losses: Floats = np.square(residual) / self.variance
-        losses[~np.isfinite(losses)] = np.nan
-        return losses
+    def _error(self, prediction: Floats, y: Floats) -> Floats:
+        return np.square(prediction - y) / self.variance
+
+
+@dataclass(frozen=True)
+class AbsoluteError(_NumberLoss):
+    """``|f - y| / scale``, the scale being that of the median."""
+
+    scale: float
+    name: str = "absolute error / that of the median"
+
+    def _error(self, prediction: Floats, y: Floats) -> Floats:
+        return np.abs(prediction - y) / self.scale
+
+
+@dataclass(frozen=True)
+class PinballError(_NumberLoss):
+    """``max(q r, (q - 1) r) / scale``, ``r = y - f`` (Koenker and Bassett 1978)."""
+
+    quantile: float
+    scale: float
+    name: str = "pinball error / that of the quantile"
+
+    def _error(self, prediction: Floats, y: Floats) -> Floats:
+        r = y - prediction
+        return np.maximum(self.quantile * r, (self.quantile - 1) * r) / self.scale
+
+
+@dataclass(frozen=True)
+class HuberError(_NumberLoss):
+    """Huber's (1964) loss of the residual over ``delta``, divided by that of the mean."""
+
+    delta: float
+    scale: float
+    name: str = "Huber error / that of the mean"
+
+    def _error(self, prediction: Floats, y: Floats) -> Floats:
+        r = np.abs(prediction - y) / self.delta
+        return np.where(r < 1, 0.5 * np.square(np.minimum(r, 1)), r - 0.5) / self.scale
+
+
+@dataclass(frozen=True)
+class PoissonDeviance(_NumberLoss):
+    """``2 (y log(y / f) - y + f) / scale``; predictions are floored at a millionth of the mean."""
+
+    mean: float
+    scale: float
+    name: str = "Poisson deviance / that of the mean"
+
+    def _error(self, prediction: Floats, y: Floats) -> Floats:
+        f = np.where(np.isfinite(prediction), np.maximum(prediction, 1e-6 * self.mean), prediction)
+        log_ratio = np.log(np.where(y > 0, y, 1.0) / f)
+        return 2 * (np.where(y > 0, y * log_ratio, 0.0) - y + f) / self.scale

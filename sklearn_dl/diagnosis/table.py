@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,6 +19,9 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.class_weight import compute_sample_weight
+
+from sklearn_dl.diagnosis import splits as splitting
+from sklearn_dl.diagnosis.splits import Kind
 
 __all__ = ["Folds", "Table", "check_test_table", "check_training_table", "make_folds"]
 
@@ -38,8 +42,10 @@ class Table:
         What ``fit`` gets as ``sample_weight``.
     loss_weight : ndarray of shape (n,)
         What a row counts in mean losses: the sample weight times the class weight.
-    groups : array-like of shape (n,) or None
+    groups : ndarray of shape (n,) or None
         Passed to the splitter.
+    clusters : ndarray of shape (n,) or None
+        Rows of one cluster are no independent evidence: groups, or blocks of time.
     """
 
     X: Any
@@ -47,6 +53,7 @@ class Table:
     fit_weight: Floats | None
     loss_weight: Floats
     groups: Any = None
+    clusters: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.loss_weight)
@@ -55,19 +62,38 @@ class Table:
         """The table of these rows."""
         return Table(
             _safe_indexing(self.X, rows),
-            _safe_indexing(self.y, rows),
+            None if self.y is None else _safe_indexing(self.y, rows),
             None if self.fit_weight is None else self.fit_weight[rows],
             self.loss_weight[rows],
-            None if self.groups is None else _safe_indexing(self.groups, rows),
+            None if self.groups is None else self.groups[rows],
+            None if self.clusters is None else self.clusters[rows],
         )
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Train and test rows of each fold, and what had to be changed to make them."""
+    """Train and test rows of each fold, and what had to be changed to make them.
+
+    Attributes
+    ----------
+    splits : tuple of (train, test)
+        Row numbers.
+    notes : tuple of str
+        For the user.
+    kind : {"independent", "grouped", "ordered"}
+        What the folds keep apart.
+    inside : tuple of ndarray
+        Rows of the training groups or period that a fold holds out too, one array a fold; empty
+        where the folds are independent.
+    shuffled : bool
+        Whether we shuffled them, so that an order of the rows would go unseen.
+    """
 
     splits: tuple[tuple[Rows, Rows], ...]
     notes: tuple[str, ...] = ()
+    kind: Kind = "independent"
+    inside: tuple[Rows, ...] = ()
+    shuffled: bool = False
 
     def __len__(self) -> int:
         return len(self.splits)
@@ -136,6 +162,7 @@ def check_training_table(
     X = _plain(X)
     values = _check_y(y, "y", task)
     check_consistent_length(X, values, groups)
+    groups = splitting.codes(groups)
     fit_weight = _check_weight(sample_weight, len(values))
     if len(np.unique(values)) < 2:
         seen = f"{values[0]!r} in all {len(values)} rows" if len(values) else "no row"
@@ -143,31 +170,29 @@ def check_training_table(
     loss_weight = np.ones(len(values)) if fit_weight is None else fit_weight
     if class_weight is not None:
         loss_weight = loss_weight * compute_sample_weight(class_weight, values)
-    return Table(X, values, fit_weight, loss_weight, groups)
+    return Table(X, values, fit_weight, loss_weight, groups, groups)
 
 
 def check_test_table(X_test: Any, y_test: Any, train: Table, *, task: Task) -> Table | None:
-    """Check labelled rows that training does not see; None where none are given.
+    """Check rows that training does not see; None where none are given, ``y`` None without labels.
 
     Raises
     ------
     ValueError
-        One of the two without the other, unequal lengths, other columns than in training.
+        Labels without rows, unequal lengths, other columns than in training.
     """
     if X_test is None and y_test is None:
         return None
-    if X_test is None or y_test is None:
-        given, lacking = ("y_test", "X_test") if X_test is None else ("X_test", "y_test")
-        raise ValueError(
-            f"{given} was given without {lacking}. Mismatch is measured on labelled test rows: "
-            "give both or none."
-        )
+    if X_test is None:
+        raise ValueError("y_test was given without X_test. Give both, or X_test alone.")
     X_test = _plain(X_test)
+    _check_same_columns(train.X, X_test)
+    if not X_test.shape[0]:
+        raise ValueError("X_test has no row. Leave it out to diagnose without a test set.")
+    if y_test is None:
+        return Table(X_test, None, None, np.ones(X_test.shape[0]))
     values = _check_y(y_test, "y_test", task)
     check_consistent_length(X_test, values)
-    _check_same_columns(train.X, X_test)
-    if not len(values):
-        raise ValueError("X_test has no row. Leave it out to diagnose without a test set.")
     return Table(X_test, values, None, np.ones(len(values)))
 
 
@@ -190,7 +215,7 @@ def _check_same_columns(X: Any, X_test: Any) -> None:
 
 def weigh_test_table(test: Table, train: Table, class_weight: Any) -> Table:
     """Give test rows the class weights that training used, so that B and C are one currency."""
-    if class_weight is None:
+    if class_weight is None or test.y is None:
         return test
     classes = np.unique(train.y)
     per_class = {}
@@ -227,16 +252,28 @@ def make_folds(table: Table, cv: Any, *, task: Task, random_state: np.random.Ran
         Fewer than 2 x cv rows, fewer groups than folds, no fold.
     """
     notes: list[str] = []
-    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+    shuffled = isinstance(cv, int | np.integer) and not isinstance(cv, bool)
+    if shuffled:
         splitter = _shuffled(table, int(cv), task, random_state, notes)
     else:
         splitter = check_cv(cv, table.y, classifier=task == "classification")
-    pairs: Iterable[tuple[Any, Any]] = splitter.split(table.X, table.y, table.groups)
-    splits = tuple((np.asarray(train), np.asarray(test)) for train, test in pairs)
+    with warnings.catch_warnings():
+        # Folds that ignore groups are found out below, and said as evidence (DL502).
+        warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
+        pairs: Iterable[tuple[Any, Any]] = splitter.split(table.X, table.y, table.groups)
+        splits = tuple((np.asarray(train), np.asarray(test)) for train, test in pairs)
     splits = tuple((_as_rows(train), _as_rows(test)) for train, test in splits)
     if not splits or any(len(a) == 0 or len(b) == 0 for a, b in splits):
         raise ValueError(f"cv must give folds with training and test rows; got {cv!r}.")
-    return Folds(splits, tuple(notes))
+    kind = splitting.kind_of(splits, table.groups)
+    kept, inside = splitting.hold_inside(splits, kind, table.groups, random_state)
+    if inside:
+        what = "groups" if kind == "grouped" else "period"
+        notes.append(
+            f"{splitting.INSIDE:.0%} of each fold's training rows are held out beside it, to tell "
+            f"rows of the same {what} from others"
+        )
+    return Folds(tuple(kept), tuple(notes), kind, inside, shuffled and table.groups is None)
 
 
 def _as_rows(index: NDArray[Any]) -> Rows:

@@ -9,6 +9,8 @@ from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.rules import Decision, Verdict
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sklearn_dl.diagnosis.ledger import Measured
     from sklearn_dl.diagnosis.remedies import Remedy
 
@@ -28,9 +30,15 @@ def number(x: float) -> str:
     return f"{x:.3g}" if abs(x) < 1000 else f"{x:.3e}"
 
 
-def flow(measured: Measured, decision: Decision, n_test: int) -> list[Step]:
-    """The two questions and their answers."""
+def flow(
+    measured: Measured, decision: Decision, n_test: int, evidence: pd.DataFrame | None = None
+) -> list[Step]:
+    """The two questions and their answers; each number is that of a ledger or evidence row."""
     steps = [_training_step(measured), _test_step(measured, decision)]
+    if measured.outer is not None:
+        steps.append(_transfer_step(measured))
+    if evidence is not None:
+        steps += _shift_steps(evidence)
     if n_test == 0:
         steps.append(
             Step(
@@ -59,15 +67,15 @@ def _training_step(m: Measured) -> Step:
 
 
 def _test_step(m: Measured, decision: Decision) -> Step:
-    name, value = "Out-of-fold", m.held_out.value
+    name, value = "Out-of-fold", m.out_of_fold.value
     parts = []
     if m.test is not None:
         name, value = "Test", m.test.value
         parts.append(
-            f"{number(m.held_out.value)} out of fold and {number(m.test.value)} on the test rows"
+            f"{number(m.out_of_fold.value)} out of fold and {number(m.test.value)} on the test rows"
         )
     else:
-        parts.append(f"{number(m.held_out.value)} out of fold")
+        parts.append(f"{number(m.out_of_fold.value)} out of fold")
     parts.append(f"against {number(m.training.value)} on the training rows")
     parts.append(f"and {number(m.reference.value)} for the best reference")
     gaps = [m.claims["estimation"], *([m.claims["mismatch"]] if "mismatch" in m.claims else [])]
@@ -83,17 +91,73 @@ def _test_step(m: Measured, decision: Decision) -> Step:
     )
 
 
-def conclusion(measured: Measured, decision: Decision) -> str:
+def _transfer_step(m: Measured) -> Step:
+    assert m.transfer_gap is not None
+    same, other = number(m.held_out.value), number(m.out_of_fold.value)
+    low, high = m.transfer_gap.interval()
+    return Step(
+        "New groups or later times?",
+        f"Held-out rows of the groups or period it learnt cost {same}, those of others {other}: "
+        f"{number(m.transfer_gap.value)} more (95 % interval {number(low)} to {number(high)}).",
+    )
+
+
+_SHIFTS = {
+    "DL403": "the changed class frequencies",
+    "DL404": "the changed inputs",
+    "DL405": "a changed relation of target and inputs",
+}
+
+
+def _by_code(evidence: pd.DataFrame) -> tuple[dict[str, str], dict[str, float]]:
+    codes = list(evidence["code"])
+    return (
+        dict(zip(codes, evidence["outcome"], strict=True)),
+        dict(zip(codes, map(float, evidence["value"]), strict=True)),
+    )
+
+
+def _shift_steps(evidence: pd.DataFrame) -> list[Step]:
+    """Two-sample test and shares of C - B, where they apply."""
+    outcomes, values = _by_code(evidence)
+    steps = []
+    if outcomes["DL402"] != "not applicable":
+        p = values["DL402"]
+        answer = "Yes" if outcomes["DL402"] == "found" else "Not that could be seen"
+        if outcomes["DL103"] == "not applicable":
+            tail = " Without labels (y_test) it cannot be certified whether that does harm."
+        else:
+            tail = " Whether that does harm is what C - B says."
+        steps.append(
+            Step("Test inputs distributed otherwise?", f"{answer}: two-sample p {number(p)}.{tail}")
+        )
+    known = [c for c in _SHIFTS if outcomes[c] != "not applicable"]
+    if known:
+        shares = [f"{_SHIFTS[c]} {values[c]:.0%}" for c in known]
+        steps.append(Step("What explains the test loss?", "Of C - B: " + ", ".join(shares) + "."))
+    return steps
+
+
+def conclusion(measured: Measured, decision: Decision, evidence: pd.DataFrame | None = None) -> str:
     """The verdict with what it means here."""
     text = f"{decision.verdict.value}: {decision.verdict.meaning}"
-    if decision.verdict is Verdict.GOOD and measured.held_out.value > measured.margin:
-        text += "; what remains is noise or missing features"
+    if decision.verdict is Verdict.GOOD and measured.out_of_fold.value > measured.margin:
+        text += "; what remains nobody could predict: it is noise or missing features"
+    if decision.verdict is Verdict.OVERFITTING and evidence is not None:
+        text += _overconfident(evidence)
     if decision.verdict is Verdict.INCONCLUSIVE:
         rows = decision.rows_to_settle
         text += f"; about {rows:,} rows would" if rows else "; no number of rows can be named"
     if decision.later:
         text += "; to be looked at again afterwards: " + ", ".join(v.value for v in decision.later)
     return text + "."
+
+
+def _overconfident(evidence: pd.DataFrame) -> str:
+    outcomes, values = _by_code(evidence)
+    if outcomes["DL302"] != "found":
+        return ""
+    return f"; {values['DL302']:.0%} of that is overconfidence, which calibration removes"
 
 
 def remedy_line(remedy: Remedy) -> str:

@@ -1,0 +1,117 @@
+"""The loss an estimator minimises: what it, and everybody it is compared with, is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_dl.diagnosis.row_losses import (
+    AbsoluteError,
+    HuberError,
+    LogLoss,
+    PinballError,
+    PoissonDeviance,
+    RowLoss,
+    SquaredError,
+)
+from sklearn_dl.diagnosis.subject import Subject
+from sklearn_dl.diagnosis.table import Table
+
+__all__ = ["Aim", "find_aim", "row_loss"]
+
+Floats = NDArray[np.float64]
+AimKind = Literal["log", "squared", "absolute", "huber", "pinball", "poisson"]
+
+_NAMES: dict[str, AimKind] = {
+    "mse": "squared",
+    "squared_error": "squared",
+    "friedman_mse": "squared",
+    "mae": "absolute",
+    "absolute_error": "absolute",
+    "huber": "huber",
+    "pinball": "pinball",
+    "quantile": "pinball",
+    "poisson": "poisson",
+}
+_CLASSES: dict[str, AimKind] = {
+    "QuantileRegressor": "pinball",
+    "HuberRegressor": "huber",
+    "PoissonRegressor": "poisson",
+}
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is minimised.
+
+    Attributes
+    ----------
+    kind : str
+        Log loss, squared, absolute, Huber's or pinball error, Poisson deviance.
+    quantile : float
+        Of the pinball error.
+    note : str or None
+        Said where it is not the estimator's own.
+    """
+
+    kind: AimKind
+    quantile: float = 0.5
+    note: str | None = None
+
+
+def find_aim(subject: Subject, y: NDArray[Any]) -> Aim:
+    """The estimator's own loss where the ledger can use it, else log loss or squared error."""
+    own = subject.setting("loss", subject.setting("criterion"))
+    if subject.task == "classification":
+        if own == "mse":
+            return Aim("log", note="squared error on classes is no likelihood: judged by log loss")
+        if subject.is_network and callable(own):
+            return Aim("log", note="a loss given as a function: judged by log loss")
+        return Aim("log")
+    kind = _CLASSES.get(type(subject.core).__name__)
+    if kind is None and callable(own):
+        return Aim("squared", note="a loss given as a function: judged by squared error")
+    kind = kind or (_NAMES.get(own) if isinstance(own, str) else "squared")
+    if kind is None:
+        return Aim("squared", note=f"judged by squared error, not by its own loss {own!r}")
+    if kind == "poisson" and not (y >= 0).all():
+        return Aim("squared", note="y has negative values: judged by squared error")
+    level = subject.setting("quantile", subject.setting("alpha") if own == "quantile" else None)
+    return Aim(kind, float(level) if kind == "pinball" and level is not None else 0.5)
+
+
+def row_loss(aim: Aim, table: Table) -> RowLoss:
+    """The loss in units of that of the best constant."""
+    if aim.kind == "log":
+        return LogLoss()
+    y, w = np.asarray(table.y, dtype=np.float64), table.loss_weight
+    mean = float(np.average(y, weights=w))
+    variance = float(np.average(np.square(y - mean), weights=w))
+    if aim.kind == "squared":
+        return SquaredError(variance)
+
+    def of_constant(loss: RowLoss, constant: float) -> float:
+        # Some constants are perfect on the weighted rows; then the loss stays in the user's units.
+        return float(np.average(loss.of(np.full(len(y), constant), y), weights=w)) or 1.0
+
+    if aim.kind == "huber":
+        deviation = variance**0.5
+        return HuberError(deviation, of_constant(HuberError(deviation, 1.0), mean))
+    if aim.kind == "poisson":
+        return PoissonDeviance(mean, of_constant(PoissonDeviance(mean, 1.0), mean))
+    level = _quantile(y, w, aim.quantile if aim.kind == "pinball" else 0.5)
+    if aim.kind == "absolute":
+        return AbsoluteError(of_constant(AbsoluteError(1.0), level))
+    scale = of_constant(PinballError(aim.quantile, 1.0), level)
+    return PinballError(
+        aim.quantile, scale, f"pinball error ({aim.quantile:g}) / that of the quantile"
+    )
+
+
+def _quantile(y: Floats, w: Floats, q: float) -> float:
+    order = np.argsort(y)
+    share = np.cumsum(w[order]) / w.sum()
+    return float(y[order][min(int(np.searchsorted(share, q)), len(y) - 1)])

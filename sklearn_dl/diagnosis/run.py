@@ -1,0 +1,359 @@
+"""One diagnosis in progress: the steps in the order they happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import check_scoring
+
+from sklearn_dl.diagnosis import checks, references, split_checks
+from sklearn_dl.diagnosis.fold_fits import FoldFit, RowLosses, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.ledger import Measured, build_ledger, measure
+from sklearn_dl.diagnosis.mismatch import Mismatch, examine
+from sklearn_dl.diagnosis.own_loss import Aim, row_loss
+from sklearn_dl.diagnosis.probes import Probes, run_probes
+from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
+from sklearn_dl.diagnosis.result import Diagnosis, Study
+from sklearn_dl.diagnosis.rules import Decision, Findings, decide
+from sklearn_dl.diagnosis.scores import metric_by_entry, scores_by_rows
+from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean
+from sklearn_dl.diagnosis.subject import Subject
+from sklearn_dl.diagnosis.table import Folds, Table
+from sklearn_dl.diagnosis.tails import Tail, heavy_tail, robust_loss
+from sklearn_dl.diagnosis.temperature import Predicted, tempered_losses
+
+__all__ = ["Listener", "Run"]
+
+Floats = NDArray[np.float64]
+Listener = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+T = TypeVar("T")
+
+N_REFERENCES = 6
+
+
+class Run:
+    """Measures, and hands what it measured to the rules."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        table: Table,
+        test: Table | None,
+        folds: Folds,
+        aim: Aim,
+        scoring: Any,
+        budget: str,
+        seed: int,
+        listener: Listener | None,
+        notes: list[str],
+    ) -> None:
+        self.subject, self.table, self.folds, self.aim = subject, table, folds, aim
+        self.unlabelled = test if test is not None and test.y is None else None
+        self.test = None if self.unlabelled is not None else test
+        self.budget, self.seed, self.notes = budget, seed, notes
+        self.scorer = None if scoring is None else check_scoring(subject.estimator, scoring)
+        self.loss = row_loss(aim, table)
+        self.listener = listener
+        self.done = 0
+        self.interrupted = False
+
+    def tell(self, what: str) -> None:
+        """Count a step."""
+        self.done += 1
+        if self.listener is not None:
+            self.listener(what, self.done, len(self.folds) + N_REFERENCES + 3)
+
+    def attempt(self, what: str, step: Callable[[], T]) -> T | None:
+        """A step the verdict can do without: after Ctrl-C what is known so far is given."""
+        if self.interrupted:
+            return None
+        try:
+            self.tell(what)
+            return step()
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self.notes.append(f"interrupted while {what}: later steps are left out")
+            return None
+
+    def diagnosis(self) -> Diagnosis:
+        """All of it."""
+        fits = self.own_fits()
+        pool = self.reference_fits()
+        measured = self.compare(fits, pool, self.loss)
+        diverged = sum(f.failure is not None for f in fits)
+        large = measured.training_gap.value > measured.margin or diverged > 0
+        probes = None
+        if large:
+            probes = self.attempt("probing", lambda: self.probes(fits[0], measured.prior.value))
+        moved = self.attempt("comparing the tables", lambda: self.mismatch(fits, measured))
+        ordered = self.attempt("ordering the folds", lambda: self.ordered(pool))
+        decision = decide(find(measured, probes, diverged / len(fits)))
+        tail = self.tail(fits, pool, measured, probes, decision)
+        evidence = self.evidence(fits, measured, probes, moved, ordered, tail, large=large)
+        found = evidence.loc[evidence["outcome"] == "found", "code"]
+        n_train = len(self.folds.splits[0][0])
+        remedies = find_remedies(
+            self.subject, decision, probes, found, n_train, None if moved is None else moved.name
+        )
+        study = Study(
+            self.subject, self.subject.estimator, self.table, self.test, self.folds, self.loss,
+            tuple(fits), measured, decision, tuple(self.notes), scores_by_rows(fits, self.scorer),
+            int(evidence["fits"].sum()), evidence,
+        )  # fmt: skip
+        probabilities = pd.Series(
+            {v.value: p for v, p in decision.probabilities.items()}, name="probability"
+        )
+        book = build_ledger(measured, None if probes is None else probes.split)
+        if self.scorer is not None:
+            best = pool.get(measured.reference_name, fits)
+            book["score"] = metric_by_entry(fits, best, book)
+        return Diagnosis(
+            decision.verdict, probabilities, book, evidence, remedies,
+            param_grid(self.subject, remedies), study,
+        )  # fmt: skip
+
+    # --- measuring ------------------------------------------------------------------------------
+
+    def own_fits(self) -> list[FoldFit]:
+        """The user's estimator on every fold."""
+        jobs = jobs_on(
+            self.folds, self.subject.estimator, self.table, fit_prefix=self.subject.fit_prefix,
+            extra=self.test, scorer=self.scorer, keep_outputs=True,
+        )  # fmt: skip
+        fits = fit_jobs(jobs, self.loss, lambda: self.tell("fitting the folds"))
+        failures = [f.failure for f in fits if f.failure is not None]
+        if failures:
+            self.notes.append(
+                f"{len(failures)} of {len(fits)} fits diverged and are scored as the prior: "
+                f"{failures[0]}"
+            )
+        return fits
+
+    @cached_property
+    def plain(self) -> Table:
+        """The table as references take it: plain numbers and strings."""
+        plain = replace(self.table, X=references.plain_frame(self.table.X))
+        if (self.table.loss_weight != 1).any():  # references minimise what they are judged by
+            plain = replace(plain, fit_weight=self.table.loss_weight)
+        return plain
+
+    @property
+    def classify(self) -> bool:
+        """Classes or numbers."""
+        return self.subject.task == "classification"
+
+    def reference_fits(self) -> dict[str, list[FoldFit]]:
+        """The pool, judged on rows it did not learn."""
+        n_train = min(len(self.folds.splits[0][0]), references.MAX_ROWS)
+        models = references.pool(
+            self.plain.X, self.subject.task, n_train, self.seed, self.aim,
+            apart=self.folds.kind != "independent",
+        )  # fmt: skip
+        pool, notes = references.pool_fits(
+            models, self.plain, self.folds, self.loss, seed=self.seed, stratify=self.classify,
+            scorer=self.scorer, done=lambda: self.tell("fitting the references"),
+        )  # fmt: skip
+        self.notes += notes
+        self.interrupted = any(note.startswith("interrupted") for note in notes)
+        return pool
+
+    def compare(self, fits: list[FoldFit], pool: dict[str, list[FoldFit]], loss: Any) -> Measured:
+        """Losses, gaps and tests; a fold that diverged counts as the prior."""
+        table, within = self.table, bool(self.folds.inside)
+        n, weight = len(table), table.loss_weight
+        rows = {name: by_row(fits, n) for name, fits in pool.items()}
+        prior = rows[references.PRIOR]
+        own = as_prior(by_row(fits, n), fits, prior, table)
+        losses = {name: r.inside if within else r.held_out for name, r in rows.items()}
+
+        ratios = [len(f.inside if within else f.test) / len(f.train) for f in fits]
+        return measure(
+            own.fitted, own.inside if within else own.held_out, losses, weight,
+            prior=references.PRIOR, test_over_train=float(np.mean(ratios)),
+            test=own.extra if self.test is not None else None,
+            test_weights=self.test.loss_weight if self.test is not None else None,
+            later=own.held_out if within else None, clusters=table.clusters,
+        )  # fmt: skip
+
+    def probes(self, first: FoldFit, prior_loss: float) -> Probes | None:
+        """The strong and the wide net."""
+        return run_probes(
+            self.subject, first, self.table, self.folds, self.loss, budget=self.budget,
+            prior_loss=prior_loss, seed=self.seed,
+        )  # fmt: skip
+
+    def mismatch(self, fits: list[FoldFit], measured: Measured) -> Mismatch | None:
+        """Two-sample test, and what explains C - B."""
+        rows = self.test or self.unlabelled
+        if rows is None:
+            return None
+        own = by_row(fits, len(self.table))
+        return examine(
+            self.plain, rows, own.held_out, own.extra, measured, self.classify, self.seed
+        )
+
+    def ordered(self, pool: dict[str, list[FoldFit]]) -> tuple[Estimate, int] | None:
+        """How much contiguous folds cost more than shuffled ones, by the cheapest reference."""
+        shuffled = pool.get("extra trees")
+        contiguous = self.folds.shuffled and self.budget != "quick"
+        if shuffled is None or not contiguous:
+            return None
+        folds = split_checks.contiguous_folds(self.table.y, len(self.folds), stratify=self.classify)
+        model = {
+            references.PRIOR: references.extra_trees(self.plain.X, self.subject.task, self.seed)
+        }
+        refit, _ = references.pool_fits(
+            model, self.plain, folds, self.loss, seed=self.seed, stratify=self.classify
+        )
+        if references.PRIOR not in refit:
+            return None
+        n = len(self.table)
+        difference = paired_difference(
+            by_row(refit[references.PRIOR], n).held_out, by_row(shuffled, n).held_out,
+            self.table.loss_weight,
+        )  # fmt: skip
+        return difference, len(folds)
+
+    def tail(
+        self,
+        fits: list[FoldFit],
+        pool: dict[str, list[FoldFit]],
+        measured: Measured,
+        probes: Probes | None,
+        decision: Decision,
+    ) -> Tail | None:
+        """Where few rows carry the loss: the verdict on absolute errors of the same fits."""
+        if self.classify:
+            return None
+        carried = heavy_tail(by_row(fits, len(self.table)).held_out, self.table.loss_weight)
+        other = robust_loss(self.aim, self.table)
+        if carried.n_rows == 0 or not carried.heavy or other is None:
+            return carried
+        y, y_test = self.table.y, None if self.test is None else self.test.y
+        again = self.compare(
+            [_rejudged(f, other, y, y_test) for f in fits],
+            {name: [_rejudged(f, other, y, y_test) for f in fs] for name, fs in pool.items()},
+            other,
+        )
+        share = sum(f.failure is not None for f in fits) / len(fits)
+        verdict = decide(find(again, probes, share)).verdict
+        holds = verdict is decision.verdict
+        self.notes.append(
+            f"1 % of the rows carry {carried.share:.0%} of the loss; on {other.name} the verdict "
+            + ("holds" if holds else f"is {verdict.value}")
+        )
+        return replace(carried, verdict=verdict, holds=holds)
+
+    # --- evidence -------------------------------------------------------------------------------
+
+    def evidence(
+        self,
+        fits: list[FoldFit],
+        measured: Measured,
+        probes: Probes | None,
+        moved: Mismatch | None,
+        ordered: tuple[Estimate, int] | None,
+        tail: Tail | None,
+        *,
+        large: bool,
+    ) -> pd.DataFrame:
+        """All checks."""
+        n, table, folds = measured.n_rows, self.table, self.folds
+        n_test = 0 if self.test is None else len(self.test)
+        diverged = sum(f.failure is not None for f in fits)
+        y_test = self.test.y if self.test is not None and self.classify else None
+        return checks.evidence_frame(
+            [
+                *checks.flow_checks(measured, n_test=n_test, fits=len(fits)),
+                *checks.tail_checks(tail),
+                checks.divergence_check(diverged, len(fits), n),
+                checks.still_falling_check([f.loss_curve for f in fits], n, needed=large),
+                *checks.probe_checks(probes, measured.margin, needed=large),
+                checks.overconfidence_check(self.overconfidence(fits, measured), measured),
+                *checks.class_checks(table.y, y_test),
+                *checks.mismatch_checks(moved, measured, n_test),
+                *split_checks.split_checks(folds, table, measured, classify=self.classify),
+                split_checks.order_check(ordered, measured.margin, n),
+            ]
+        )
+
+    def overconfidence(self, fits: list[FoldFit], measured: Measured) -> Estimate | None:
+        """Loss that a temperature takes away; None for numbers and for diverged fits."""
+        if not self.classify or any(f.failure is not None for f in fits):
+            return None
+        within = bool(self.folds.inside)
+        parts: list[Predicted] = [
+            (f.inside, f.outputs["inside"], f.classes)
+            if within
+            else (f.test, f.outputs["test"], f.classes)
+            for f in fits
+            if not within or len(f.inside)
+        ]
+        tempered = tempered_losses(parts, self.table.y, self.table.loss_weight)
+        if tempered is None:
+            return None
+        rows = by_row(fits, len(self.table))
+        before = rows.inside if within else rows.held_out
+        return paired_difference(before, tempered, self.table.loss_weight, self.table.clusters)
+
+
+def find(measured: Measured, probes: Probes | None, diverged_share: float) -> Findings:
+    """What the rules need of the measurements."""
+    claims = measured.claims
+    return Findings(
+        margin=measured.margin,
+        training=claims["training"],
+        estimation=claims["estimation"],
+        mismatch=claims.get("mismatch"),
+        signal=claims["signal"],
+        prior_loss=measured.prior.value,
+        optimization_share=None if probes is None else probes.split.optimization_share,
+        optimization_share_stderr=None if probes is None else probes.split.stderr,
+        diverged_share=diverged_share,
+        n_rows=measured.n_rows,
+    )
+
+
+def _rejudged(fit: FoldFit, loss: Any, y: Floats, y_test: Floats | None) -> FoldFit:
+    """The same fit under another loss, from its predictions."""
+    if fit.failure is not None:
+        return fit
+    nothing = np.empty(0)
+    targets = {"train": y[fit.train], "test": y[fit.test], "inside": y[fit.inside]}
+    if y_test is not None:
+        targets["extra"] = y_test
+    new = {k: loss.of(fit.outputs[k], t) for k, t in targets.items() if k in fit.outputs}
+    return replace(
+        fit,
+        train_losses=new.get("train", nothing),
+        test_losses=new.get("test", nothing),
+        extra_losses=new.get("extra", nothing),
+        inside_losses=new.get("inside", nothing),
+    )
+
+
+def as_prior(rows: RowLosses, fits: list[FoldFit], prior: RowLosses, table: Table) -> RowLosses:
+    """Losses that a diverged fit left unknown are those of the prior: as good as no model."""
+    if all(f.failure is None for f in fits):
+        return rows
+    mean = row_mean(prior.held_out, table.loss_weight).value
+    constant = np.where(np.isnan(prior.held_out), mean, prior.held_out)
+    learnt, judged, within = (np.zeros(len(table), dtype=bool) for _ in range(3))
+    for f in fits:
+        learnt[f.train] = judged[f.test] = within[f.inside] = True
+
+    def filled(losses: Floats, asked: NDArray[np.bool_]) -> Floats:
+        return np.where(np.isnan(losses) & asked, constant, losses)
+
+    return RowLosses(
+        filled(rows.fitted, learnt),
+        filled(rows.held_out, judged),
+        np.where(np.isnan(rows.extra), mean, rows.extra),
+        filled(rows.inside, within),
+    )

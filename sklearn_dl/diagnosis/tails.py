@@ -1,0 +1,58 @@
+"""Do a few rows carry the loss, and does the verdict hold without their weight?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_dl.diagnosis.own_loss import Aim, row_loss
+from sklearn_dl.diagnosis.row_losses import RowLoss
+from sklearn_dl.diagnosis.rules import Verdict
+from sklearn_dl.diagnosis.table import Table
+
+__all__ = ["Tail", "heavy_tail", "robust_loss"]
+
+Floats = NDArray[np.float64]
+
+TOP = 0.01  # METHODS 2c: where 1 % of the rows
+HEAVY = 0.25  # carry more than a quarter of the loss
+MIN_ROWS = 100  # a hundredth of fewer is no row
+
+
+@dataclass(frozen=True)
+class Tail:
+    """How much of the loss its largest hundredth carries, and the verdict on absolute errors.
+
+    ``n_rows`` is 0 where there are too few rows to ask; ``verdict`` and ``holds`` are None unless
+    the ledger was repeated.
+    """
+
+    share: float
+    n_rows: int
+    verdict: Verdict | None = None
+    holds: bool | None = None
+
+    @property
+    def heavy(self) -> bool:
+        """Whether the ledger is to be repeated."""
+        return self.share > HEAVY
+
+
+def heavy_tail(losses: Floats, weights: Floats) -> Tail:
+    """Share of the total loss on the hundredth of the rows that costs most."""
+    known = np.isfinite(losses) & (weights > 0)
+    cost = np.sort((losses * weights)[known])
+    n = len(cost)
+    if n < MIN_ROWS or not cost.sum() > 0:
+        return Tail(float("nan"), 0)
+    top = cost[n - max(1, round(TOP * n)) :]
+    return Tail(float(top.sum() / cost.sum()), n)
+
+
+def robust_loss(aim: Aim, table: Table) -> RowLoss | None:
+    """Absolute error; None where the loss is of that kind already."""
+    robust: Any = {"squared", "poisson"}
+    return row_loss(Aim("absolute"), table) if aim.kind in robust else None

@@ -1,0 +1,166 @@
+"""Everybody is judged by the estimator's own loss, and what carries or inflates it is said."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, Ridge
+from sklearn.metrics import mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
+
+from sklearn_dl import DLClassifier, DLRegressor, diagnose
+from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
+from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
+from sklearn_dl.diagnosis.rules import Verdict
+from sklearn_dl.diagnosis.subject import find_subject
+from sklearn_dl.diagnosis.table import check_training_table
+from sklearn_dl.diagnosis.tails import heavy_tail
+from sklearn_dl.diagnosis.temperature import tempered_losses
+
+Y = np.random.RandomState(0).gamma(2.0, size=200)
+X = np.c_[Y + 0.3 * np.random.RandomState(1).standard_normal(200), np.ones(200)]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "kind", "quantile"),
+    [
+        (DLRegressor(), "squared", 0.5),
+        (DLRegressor(loss="mae"), "absolute", 0.5),
+        (DLRegressor(loss="huber"), "huber", 0.5),
+        (DLRegressor(loss="pinball", quantile=0.9), "pinball", 0.9),
+        (QuantileRegressor(quantile=0.2), "pinball", 0.2),
+        (HistGradientBoostingRegressor(loss="quantile", quantile=0.3), "pinball", 0.3),
+        (GradientBoostingRegressor(loss="quantile", alpha=0.7), "pinball", 0.7),
+        (PoissonRegressor(), "poisson", 0.5),
+        (Ridge(), "squared", 0.5),
+        (DLClassifier(loss="mse"), "log", 0.5),
+    ],
+)
+def test_the_loss_is_the_estimators_own(estimator, kind, quantile):
+    aim = find_aim(find_subject(estimator), Y)
+    assert (aim.kind, aim.quantile) == (kind, quantile)
+
+
+def test_a_loss_that_cannot_be_used_is_said():
+    assert "negative" in find_aim(find_subject(PoissonRegressor()), Y - 5).note
+    assert "no likelihood" in find_aim(find_subject(DLClassifier(loss="mse")), Y).note
+    assert "function" in find_aim(find_subject(DLRegressor(loss=lambda o, t: o - t)), Y).note
+
+
+METRICS = {
+    "absolute": mean_absolute_error,
+    "pinball": lambda a, b: mean_pinball_loss(a, b, alpha=0.8),
+    "poisson": mean_poisson_deviance,
+}
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_losses_are_scikit_learns_in_units_of_the_best_constant(kind):
+    table = check_training_table(X, Y, task="regression", groups=None)
+    loss = row_loss(Aim(kind, 0.8), table)
+    constants = [*np.quantile(Y, np.linspace(0.01, 0.99, 99)).tolist(), Y.mean()]
+    best = min(METRICS[kind](Y, np.full(200, c)) for c in constants)
+    prediction = np.abs(X[:, 0]) + 0.01
+    expected = METRICS[kind](Y, prediction) / best
+    assert loss.of(prediction, Y).mean() == pytest.approx(expected, rel=0.01)
+
+
+SLOW = [pytest.param(loss, marks=pytest.mark.slow) for loss in ("huber", "pinball")]
+
+
+@pytest.mark.parametrize("loss", ["mae", *SLOW])
+def test_a_net_is_compared_with_references_that_minimise_its_loss(loss):
+    net = DLRegressor(loss=loss, quantile=0.9, max_epochs=5, random_state=0)
+    d = diagnose(net, X, Y, cv=2, budget="quick", random_state=0)
+    losses = d.to_dict()["losses"]
+    assert losses["prior"] == pytest.approx(1, abs=0.1)
+    assert losses["reference"] < 0.6
+
+
+def test_a_metric_stands_beside_every_entry_and_adds_up():
+    p = make_noisy_classes(200, 3, random_state=0)
+    d = diagnose(LogisticRegression(), p.X, p.y, cv=3, scoring="accuracy", budget="quick")
+    costs = d.ledger["score"].drop("mismatch")
+    assert costs["reference"] - costs[1:].sum() == pytest.approx(
+        d.to_dict()["scores"]["out_of_fold"]
+    )
+
+
+# --- temperature: fires, does not fire, not applicable -----------------------------------------
+
+
+def folds_of(logits, y, k=4):
+    p = np.exp(log_softmax(logits, axis=1))
+    parts = np.arange(len(y)) % k
+    return [(np.flatnonzero(parts == j), p[parts == j], np.array([0, 1])) for j in range(k)]
+
+
+@pytest.mark.parametrize(("inflated", "gains"), [(5.0, True), (1.0, False)])
+def test_a_temperature_takes_overconfidence_away_and_nothing_else(inflated, gains):
+    g = np.random.RandomState(0)
+    z = g.standard_normal(4000)
+    y = (g.uniform(size=4000) < 1 / (1 + np.exp(-2 * z))).astype(int)
+    logits = inflated * np.c_[-z, z]
+    parts = folds_of(logits, y)
+    after = tempered_losses(parts, y, np.ones(4000)).mean()
+    before = -log_softmax(logits, axis=1)[np.arange(4000), y].mean()
+    honest = -log_softmax(np.c_[-z, z], axis=1)[np.arange(4000), y].mean()
+    assert after == pytest.approx(honest, abs=2e-3)
+    assert (before - after > 0.1) == gains
+    assert tempered_losses(parts[:1], y, np.ones(4000)) is None
+
+
+def outcome(d, code):
+    return d.evidence.set_index("code").loc[code, "outcome"]
+
+
+def test_overconfidence_is_not_asked_of_numbers_or_where_there_is_no_gap():
+    p = make_noisy_numbers(120, 3, random_state=0)
+    assert outcome(diagnose(Ridge(), p.X, p.y, cv=2, budget="quick"), "DL302") == "not applicable"
+
+
+# --- heavy tails -------------------------------------------------------------------------------
+
+
+def test_the_share_of_the_largest_hundredth_is_counted():
+    losses = np.ones(1000)
+    losses[:10] = 99.0
+    tail = heavy_tail(losses, np.ones(1000))
+    assert tail.share == pytest.approx(0.5)
+    assert tail.heavy
+    assert not heavy_tail(np.ones(1000), np.ones(1000)).heavy
+    assert heavy_tail(np.ones(50), np.ones(50)).n_rows == 0
+
+
+def test_heavy_tails_are_found_and_the_verdict_is_asked_again():
+    g = np.random.RandomState(0)
+    x = g.standard_normal((400, 2))
+    heavy = diagnose(Ridge(), x, np.exp(2.5 * x[:, 0] + g.standard_normal(400)), cv=2,
+                     budget="quick", random_state=0)  # fmt: skip
+    assert outcome(heavy, "DL106") == "found"
+    assert outcome(heavy, "DL107") != "not applicable"
+    light = diagnose(Ridge(), x, x[:, 0] + g.standard_normal(400), cv=2, budget="quick")
+    assert (outcome(light, "DL106"), outcome(light, "DL107")) == ("not found", "not applicable")
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", ["fitting the references", "comparing the tables", "probing"])
+def test_ctrl_c_gives_what_is_known_so_far(at):
+    from sklearn_dl.diagnosis.study import run_diagnosis
+
+    seen = []
+
+    def impatient(what, done, total):
+        seen.append(what)
+        if what == at and (at != "fitting the references" or seen.count(at) == 2):
+            raise KeyboardInterrupt
+
+    p = make_noisy_classes(100, 3, random_state=0)
+    d = run_diagnosis(
+        LogisticRegression(C=1e-4), p.X, p.y, X_test=p.X[:50], y_test=p.y[:50], sample_weight=None,
+        groups=None, cv=2, scoring=None, budget="quick", random_state=0, listener=impatient,
+    )  # fmt: skip
+    assert d.verdict in set(Verdict)
+    assert "interrupted" in str(d)
+    assert outcome(d, "DL402") == "not applicable"
