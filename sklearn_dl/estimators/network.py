@@ -1,4 +1,4 @@
-"""DLClassifier and DLRegressor: the scikit-learn contract and nothing else."""
+"""What both estimators share: parameters, and rows in, trained network out."""
 
 from __future__ import annotations
 
@@ -14,39 +14,28 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_dl import fitting
 from sklearn_dl.augmentation import AUGMENTATIONS
 from sklearn_dl.fitting import Rows
-from sklearn_dl.losses import (
-    CLASSIFIER_LOSSES,
-    REGRESSOR_LOSSES,
-    Loss,
-    classifier_loss,
-    regressor_loss,
-)
+from sklearn_dl.losses import Loss
 from sklearn_dl.nn import ACTIVATIONS, MODULES
 from sklearn_dl.optimizers import OPTIMIZERS
-from sklearn_dl.parameter_docs import documented
-from sklearn_dl.recipes import PLAIN, auto_batch_size
+from sklearn_dl.recipes import auto_batch_size
 from sklearn_dl.schedules import SCHEDULES
 from sklearn_dl.tabular import Table, TabularEncoder, check_table, table_dtype
-from sklearn_dl.targets import Scale, check_labels, check_values, probabilities
 from sklearn_dl.training import FitJob, FitResult, ModelState, submit
 
-__all__ = ["PLAIN", "DLClassifier", "DLRegressor"]
+__all__ = ["NetworkEstimator"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _Network(CallbackSupportMixin, BaseEstimator):
-    """What the classifier and the regressor share: parameters, and rows in, trained network out.
+class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
+    """A network with its parameters; the targets are the subclasses'.
 
     A dataclass writes ``__init__`` from the annotations, so each parameter and default stands once.
     """
@@ -142,6 +131,36 @@ class _Network(CallbackSupportMixin, BaseEstimator):
     _score_name: ClassVar[Literal["accuracy", "r2"]]
 
     # fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> Self:
+        """Train a network.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            Numbers; for a classifier labels of any type, or a 0/1 matrix of labels.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Not negative; a row of weight zero is as good as absent.
+        X_val, y_val : default=None
+            Rows whose loss is watched; used by ``early_stopping`` instead of held-out rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a parameter or data that cannot be used; the message says what was seen.
+        DivergenceError
+            The training loss became non-finite or exploded.
+        """
+        validation = None if X_val is None and y_val is None else (X_val, y_val)
+        return self._fit(X, y, sample_weight, validation)
 
     def _fit(
         self,
@@ -344,337 +363,3 @@ class _Network(CallbackSupportMixin, BaseEstimator):
 def _joined(a: dict[str, list[float]], b: dict[str, list[float]]) -> dict[str, list[float]]:
     first = len(a["epoch"])
     return {k: a[k] + ([first + e for e in b[k]] if k == "epoch" else b[k]) for k in b}
-
-
-@documented(
-    """loss : {"cross_entropy", "mse"} or callable, default="cross_entropy"
-        "mse" is the squared error of the softmax probabilities. A callable ``(outputs, target) ->
-        losses`` maps outputs (n, n_classes) before the softmax and class indices (n,) to (n,).
-    label_smoothing : float in [0, 1), default=0
-        Share of each target spread evenly over the classes (Szegedy et al. 2016).
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss, as in scikit-learn."""
-)
-@dataclass(kw_only=True, eq=False, repr=False)
-class DLClassifier(ClassifierMixin, _Network):
-    """A neural network classifier for tables as they are.
-
-    Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches.
-    Numbers, categories, dates and missing values are encoded inside. One class a row, or a 0/1
-    matrix of labels.
-
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels; the positions of the labels where y is a 0/1 matrix.
-    {attributes}
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.model_selection import cross_val_score
-    >>> from sklearn_dl import DLClassifier
-    >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> scores = cross_val_score(DLClassifier(max_epochs=30, random_state=0), X, y, cv=5)
-    >>> bool(scores.mean() > 0.9)
-    True
-    """
-
-    loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "cross_entropy"
-    label_smoothing: float = 0.0
-    class_weight: dict[Any, float] | str | None = None
-
-    _score_name = "accuracy"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **_Network._parameter_constraints,
-        "loss": [StrOptions(set(CLASSIFIER_LOSSES)), callable],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-    }
-
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> Self:
-        """Train a network.
-
-        Parameters
-        ----------
-        X : array, sparse matrix or data frame of shape (n_rows, n_features)
-        y : array-like of shape (n_rows,) or (n_rows, n_labels)
-            Labels of any type, or a 0/1 matrix.
-        sample_weight : array-like of shape (n_rows,), default=None
-            Not negative; a row of weight zero is as good as absent.
-        X_val, y_val : default=None
-            Rows whose loss is watched; used by ``early_stopping`` instead of held-out rows.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            For a parameter or data that cannot be used; the message says what was seen.
-        DivergenceError
-            The training loss became non-finite or exploded.
-        """
-        validation = None if X_val is None and y_val is None else (X_val, y_val)
-        return self._fit(X, y, sample_weight, validation)
-
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train one more epoch on these rows, at the constant learning rate.
-
-        The first call decides the encoding of the columns, and needs ``classes``: all labels that
-        will ever come (with a 0/1 matrix the positions of its columns). Other parameters as in
-        ``fit``.
-        """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all rows at once: give partial_fit a dict, such as "
-                "dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y)))."
-            )
-        if _check_partial_fit_first_call(self, classes):
-            self._take_classes(self.classes_, multilabel=np.ndim(y) == 2)
-        return self._fit(X, y, sample_weight, incremental=True, target_known=True)
-
-    def _check_target(self, y: Any) -> NDArray[Any]:
-        return check_labels(y, self)[0]
-
-    def _take_classes(self, classes: NDArray[Any], *, multilabel: bool) -> None:
-        self.classes_, self._multilabel = classes, multilabel
-        self.n_outputs_ = len(classes)
-
-    def _learn_target(self, rows: Rows) -> Rows:
-        multilabel = rows.target.ndim == 2
-        classes = np.arange(rows.target.shape[1]) if multilabel else np.unique(rows.target)
-        if len(classes) < 2 and not multilabel:
-            raise ValueError(
-                f"{type(self).__name__} needs at least two classes in y, got the one class "
-                f"{classes.tolist()[0]!r} in {len(rows)} rows (of weight above zero)."
-            )
-        self._take_classes(classes, multilabel=multilabel)
-        return self._encode_target(rows)
-
-    def _encode_target(self, rows: Rows) -> Rows:
-        if (rows.target.ndim == 2) != self._multilabel:
-            kinds = {True: "a 0/1 matrix of labels", False: "one class a row"}
-            raise ValueError(
-                f"y was {kinds[self._multilabel]} before and is {kinds[not self._multilabel]} now."
-            )
-        if self._multilabel:
-            if rows.target.shape[1] != self.n_outputs_:
-                raise ValueError(
-                    f"y has {rows.target.shape[1]} labels, expected {self.n_outputs_}."
-                )
-            factor = None
-            if self.class_weight is not None:
-                factor = compute_sample_weight(self.class_weight, rows.target.astype(np.int64))
-            return self._weighed(rows, rows.target, factor)
-        codes = np.searchsorted(self.classes_, rows.target).clip(max=len(self.classes_) - 1)
-        unknown = self.classes_[codes] != rows.target
-        if unknown.any():
-            raise ValueError(
-                f"y has labels {np.unique(rows.target[unknown])[:5].tolist()} that are none of the "
-                f"classes {self.classes_[:20].tolist()} known from the first fit."
-            )
-        if self.class_weight is None:
-            return self._weighed(rows, codes, None)
-        weight = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=rows.target, sample_weight=rows.weight
-        )
-        return self._weighed(rows, codes, weight[codes])
-
-    @staticmethod
-    def _weighed(rows: Rows, target: NDArray[Any], factor: NDArray[np.float64] | None) -> Rows:
-        if factor is None:
-            return Rows(rows.table, target, rows.weight)
-        weight = factor if rows.weight is None else rows.weight * factor
-        if not weight.any():
-            raise ValueError("class_weight leaves no row of y a weight above zero.")
-        weighed = Rows(rows.table, target, weight.astype(np.float64))
-        return weighed if weight.all() else weighed.at(np.flatnonzero(weight))
-
-    def _loss(self) -> Loss:
-        return classifier_loss(self.loss, multilabel=self._multilabel)
-
-    def decision_function(self, X: Any) -> NDArray[Any]:
-        """Outputs of the network before softmax or sigmoid.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_classes) or (n_rows, n_labels)
-            For two classes of shape (n_rows,): the output of the second minus that of the first.
-        """
-        outputs = self._outputs(X)
-        if not self._multilabel and outputs.shape[1] == 2:
-            difference: NDArray[Any] = outputs[:, 1] - outputs[:, 0]
-            return difference
-        return outputs
-
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probability of each class, or of each label by itself.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_classes) or (n_rows, n_labels)
-        """
-        return probabilities(self._outputs(X), self._loss().link)
-
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Logarithm of ``predict_proba``."""
-        outputs = self._outputs(X)
-        if self._multilabel:
-            result: NDArray[Any] = -np.logaddexp(0, -outputs)
-            return result
-        return log_softmax(outputs, axis=1)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class, or the labels with a probability above one half.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,) or (n_rows, n_labels)
-        """
-        outputs = self._outputs(X)
-        if self._multilabel:
-            return (outputs > 0).astype(np.int64)
-        labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
-        return labels
-
-    def __sklearn_tags__(self) -> Any:
-        """Several labels a row work."""
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-
-@documented(
-    """loss : {"mse", "mae", "huber", "pinball"} or callable, default="mse"
-        Squared, absolute, Huber's (one standard deviation of y) or the quantile error, in
-        standardised units of y. A callable ``(outputs, target) -> losses`` maps two (n, n_outputs)
-        to (n,).
-    quantile : float in (0, 1), default=0.5
-        The quantile that "pinball" estimates."""
-)
-@dataclass(kw_only=True, eq=False, repr=False)
-class DLRegressor(RegressorMixin, _Network):
-    """A neural network regressor for tables as they are.
-
-    Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches,
-    with each output of y standardised. Numbers, categories, dates and missing values are encoded
-    inside.
-
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_diabetes
-    >>> from sklearn.model_selection import cross_val_score
-    >>> from sklearn_dl import DLRegressor
-    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
-    >>> scores = cross_val_score(DLRegressor(max_epochs=20, random_state=0), X, y, cv=5)
-    >>> bool(scores.mean() > 0.4)
-    True
-    """
-
-    loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "mse"
-    quantile: float = 0.5
-
-    _score_name = "r2"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **_Network._parameter_constraints,
-        "loss": [StrOptions({*REGRESSOR_LOSSES, "pinball"}), callable],
-        "quantile": [Interval(Real, 0, 1, closed="neither")],
-    }
-
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> Self:
-        """Train a network.
-
-        Parameters
-        ----------
-        X : array, sparse matrix or data frame of shape (n_rows, n_features)
-        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
-        sample_weight : array-like of shape (n_rows,), default=None
-            Not negative; a row of weight zero is as good as absent.
-        X_val, y_val : default=None
-            Rows whose loss is watched; used by ``early_stopping`` instead of held-out rows.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            For a parameter or data that cannot be used; the message says what was seen.
-        DivergenceError
-            The training loss became non-finite or exploded.
-        """
-        validation = None if X_val is None and y_val is None else (X_val, y_val)
-        return self._fit(X, y, sample_weight, validation)
-
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train one more epoch on these rows, at the constant learning rate.
-
-        The first call decides the encoding of the columns and the units of y. Parameters as in
-        ``fit``.
-        """
-        return self._fit(X, y, sample_weight, incremental=True)
-
-    def _check_target(self, y: Any) -> NDArray[Any]:
-        return check_values(y, self)
-
-    def _learn_target(self, rows: Rows) -> Rows:
-        self._flat = rows.target.ndim == 1
-        columns = rows.target.reshape(len(rows), -1)
-        self.n_outputs_ = columns.shape[1]
-        scale = Scale.of(columns, rows.weight)
-        self._target_mean, self._target_deviation = scale.mean, scale.deviation
-        return self._encode_target(rows)
-
-    @property
-    def _scale(self) -> Scale:
-        return Scale(self._target_mean, self._target_deviation)
-
-    def _encode_target(self, rows: Rows) -> Rows:
-        columns = rows.target.reshape(len(rows), -1)
-        if columns.shape[1] != self.n_outputs_:
-            raise ValueError(f"y has {columns.shape[1]} outputs, expected {self.n_outputs_}.")
-        return Rows(rows.table, self._scale.standardise(columns), rows.weight)
-
-    def _loss(self) -> Loss:
-        return regressor_loss(self.loss, quantile=self.quantile)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The estimate of y, in its units.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,) or (n_rows, n_outputs)
-            As y was in ``fit``.
-        """
-        outputs = self._outputs(X)
-        values = self._scale.restore(outputs)
-        return values[:, 0] if self._flat else values
-
-    def __sklearn_tags__(self) -> Any:
-        """Several outputs work."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -1,0 +1,203 @@
+"""DLClassifier: the scikit-learn contract and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.utils import compute_class_weight, compute_sample_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+
+from sklearn_dl.estimators.network import NetworkEstimator
+from sklearn_dl.fitting import Rows
+from sklearn_dl.losses import CLASSIFIER_LOSSES, Loss, classifier_loss
+from sklearn_dl.parameter_docs import documented
+from sklearn_dl.targets import check_labels, probabilities
+
+__all__ = ["DLClassifier"]
+
+
+@documented(
+    """loss : {"cross_entropy", "mse"} or callable, default="cross_entropy"
+        "mse" is the squared error of the softmax probabilities. A callable ``(outputs, target) ->
+        losses`` maps outputs (n, n_classes) before the softmax and class indices (n,) to (n,).
+    label_smoothing : float in [0, 1), default=0
+        Share of each target spread evenly over the classes (Szegedy et al. 2016).
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss, as in scikit-learn."""
+)
+@dataclass(kw_only=True, eq=False, repr=False)
+class DLClassifier(ClassifierMixin, NetworkEstimator):
+    """A neural network classifier for tables as they are.
+
+    Minimises ``sum_i w_i l(f(x_i), y_i) / sum_i w_i`` over the weights of a network f, in batches.
+    Numbers, categories, dates and missing values are encoded inside. One class a row, or a 0/1
+    matrix of labels.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels; the positions of the labels where y is a 0/1 matrix.
+    {attributes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn_dl import DLClassifier
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> scores = cross_val_score(DLClassifier(max_epochs=30, random_state=0), X, y, cv=5)
+    >>> bool(scores.mean() > 0.9)
+    True
+    """
+
+    loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "cross_entropy"
+    label_smoothing: float = 0.0
+    class_weight: dict[Any, float] | str | None = None
+
+    _score_name = "accuracy"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NetworkEstimator._parameter_constraints,
+        "loss": [StrOptions(set(CLASSIFIER_LOSSES)), callable],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train one more epoch on these rows, at the constant learning rate.
+
+        The first call decides the encoding of the columns, and needs ``classes``: all labels that
+        will ever come (with a 0/1 matrix the positions of its columns). Other parameters as in
+        ``fit``.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once: give partial_fit a dict, such as "
+                "dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y)))."
+            )
+        if _check_partial_fit_first_call(self, classes):
+            self._take_classes(self.classes_, multilabel=np.ndim(y) == 2)
+        return self._fit(X, y, sample_weight, incremental=True, target_known=True)
+
+    def _check_target(self, y: Any) -> NDArray[Any]:
+        return check_labels(y, self)[0]
+
+    def _take_classes(self, classes: NDArray[Any], *, multilabel: bool) -> None:
+        self.classes_, self._multilabel = classes, multilabel
+        self.n_outputs_ = len(classes)
+
+    def _learn_target(self, rows: Rows) -> Rows:
+        multilabel = rows.target.ndim == 2
+        classes = np.arange(rows.target.shape[1]) if multilabel else np.unique(rows.target)
+        if len(classes) < 2 and not multilabel:
+            raise ValueError(
+                f"{type(self).__name__} needs at least two classes in y, got the one class "
+                f"{classes.tolist()[0]!r} in {len(rows)} rows (of weight above zero)."
+            )
+        self._take_classes(classes, multilabel=multilabel)
+        return self._encode_target(rows)
+
+    def _encode_target(self, rows: Rows) -> Rows:
+        if (rows.target.ndim == 2) != self._multilabel:
+            kinds = {True: "a 0/1 matrix of labels", False: "one class a row"}
+            raise ValueError(
+                f"y was {kinds[self._multilabel]} before and is {kinds[not self._multilabel]} now."
+            )
+        if self._multilabel:
+            if rows.target.shape[1] != self.n_outputs_:
+                raise ValueError(
+                    f"y has {rows.target.shape[1]} labels, expected {self.n_outputs_}."
+                )
+            factor = None
+            if self.class_weight is not None:
+                factor = compute_sample_weight(self.class_weight, rows.target.astype(np.int64))
+            return self._weighed(rows, rows.target, factor)
+        codes = np.searchsorted(self.classes_, rows.target).clip(max=len(self.classes_) - 1)
+        unknown = self.classes_[codes] != rows.target
+        if unknown.any():
+            raise ValueError(
+                f"y has labels {np.unique(rows.target[unknown])[:5].tolist()} that are none of the "
+                f"classes {self.classes_[:20].tolist()} known from the first fit."
+            )
+        if self.class_weight is None:
+            return self._weighed(rows, codes, None)
+        weight = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=rows.target, sample_weight=rows.weight
+        )
+        return self._weighed(rows, codes, weight[codes])
+
+    @staticmethod
+    def _weighed(rows: Rows, target: NDArray[Any], factor: NDArray[np.float64] | None) -> Rows:
+        if factor is None:
+            return Rows(rows.table, target, rows.weight)
+        weight = factor if rows.weight is None else rows.weight * factor
+        if not weight.any():
+            raise ValueError("class_weight leaves no row of y a weight above zero.")
+        weighed = Rows(rows.table, target, weight.astype(np.float64))
+        return weighed if weight.all() else weighed.at(np.flatnonzero(weight))
+
+    def _loss(self) -> Loss:
+        return classifier_loss(self.loss, multilabel=self._multilabel)
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Outputs of the network before softmax or sigmoid.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes) or (n_rows, n_labels)
+            For two classes of shape (n_rows,): the output of the second minus that of the first.
+        """
+        outputs = self._outputs(X)
+        if not self._multilabel and outputs.shape[1] == 2:
+            difference: NDArray[Any] = outputs[:, 1] - outputs[:, 0]
+            return difference
+        return outputs
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probability of each class, or of each label by itself.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes) or (n_rows, n_labels)
+        """
+        return probabilities(self._outputs(X), self._loss().link)
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Logarithm of ``predict_proba``."""
+        outputs = self._outputs(X)
+        if self._multilabel:
+            result: NDArray[Any] = -np.logaddexp(0, -outputs)
+            return result
+        return log_softmax(outputs, axis=1)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class, or the labels with a probability above one half.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_labels)
+        """
+        outputs = self._outputs(X)
+        if self._multilabel:
+            return (outputs > 0).astype(np.int64)
+        labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        """Several labels a row work."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
