@@ -45,7 +45,7 @@ Floats = NDArray[np.float64]
 PRIOR = "prior"
 MISSING = "(missing)"
 MAX_LEVELS = 30  # one-hot columns of a categorical column; rarer levels share one
-MAX_ROWS = 20_000  # issue 4: references learn from, and are judged on, a subsample beyond
+MAX_ROWS = 20_000  # references learn from, and are judged on, a subsample beyond
 
 
 def plain_frame(X: Any) -> Any:
