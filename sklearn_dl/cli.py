@@ -389,10 +389,8 @@ def _curve_table(curve: pd.DataFrame) -> Table:
 
 def _ledger_table(ledger: pd.DataFrame, margin: float) -> Table:
     title = f"Ledger: what each cause costs (below {_number(margin)} it does not matter)"
-    table = _table(
-        title, cause="left", loss="right", stderr="right", ci_low="right", ci_high="right",
-        share="right",
-    )  # fmt: skip
+    # "score", the user's metric, is there where one was asked for
+    table = _table(title, cause="left", **dict.fromkeys(map(str, ledger.columns), "right"))
     for cause, *numbers in ledger.itertuples(name=None):
         table.add_row(str(cause), *(_number(v) for v in numbers))
     return table
