@@ -6,6 +6,7 @@ knows nothing, whatever the unit of the target.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -80,7 +81,7 @@ def hits(p: Floats, y: Any, classes: Any) -> Floats:
     return hit
 
 
-class _NumberLoss:
+class _NumberLoss(ABC):
     """A loss of the residual; subclasses say which."""
 
     of_classes: ClassVar[bool] = False
@@ -101,8 +102,9 @@ class _NumberLoss:
         """Losses of shape (n,)."""
         return self.of(self.output(fitted, X), y)
 
+    @abstractmethod
     def _error(self, prediction: Floats, y: Floats) -> Floats:
-        raise NotImplementedError
+        """Losses of shape (n,), not yet checked to be finite."""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def check_training_table(
     groups = splitting.codes(groups)
     fit_weight = _check_weight(sample_weight, len(values))
     if len(np.unique(values)) < 2:
-        seen = f"{values[0]!r} in all {len(values)} rows" if len(values) else "no row"
+        seen = f"{values.tolist()[0]!r} in all {len(values)} rows" if len(values) else "no row"
         raise ValueError(f"y must have two different values at least; got {seen}.")
     loss_weight = np.ones(len(values)) if fit_weight is None else fit_weight
     if class_weight is not None:
