@@ -890,6 +890,30 @@ def test_an_idle_thread_keeps_no_arguments_or_results():
         assert [ref() for ref in gone] == [None] * 8
 
 
+@pytest.mark.parametrize("max_models", [1, 64])
+def test_the_rows_of_a_trained_fit_are_free_before_the_next_begins(max_models):
+    import gc
+    import weakref
+
+    trained, alive = [], []
+
+    class seen_fits(batched_fits):  # noqa: N801
+        @staticmethod
+        def _train(jobs):
+            trained.extend(weakref.ref(job) for job in jobs)
+            return train_centroids(jobs)
+
+    def use():
+        gc.collect()
+        alive.append(sum(ref() is not None for ref in trained))
+        Centroids(key=None).fit(X, Y)  # trains alone
+
+    with seen_fits(max_models=max_models):
+        joblib.Parallel()(joblib.delayed(use)() for _ in range(3))
+    assert len(trained) == 3
+    assert alive == [0, 0, 0]
+
+
 # ---- no hang ----
 
 

@@ -272,6 +272,7 @@ class Turns:
             self._wake_unasked(wait)
             raise
         finally:
+            me.wait = None  # it may hold a fit's rows: the next task's would come beside them
             warning_state.restore()
         if wait.scope.abandoned:
             raise Abandoned
