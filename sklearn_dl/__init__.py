@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 # The only home of the version: the build reads this line, so it also holds un-installed.
 __version__ = "0.1.0.dev0"
 
-__all__ = ["PLAIN", "DLClassifier", "DLRegressor", "__version__", "batched_fits", "diagnose"]
+__all__ = [
+    "PLAIN",
+    "DLClassifier",
+    "DLRegressor",
+    "__version__",
+    "batched_fits",
+    "diagnose",
+    "load_model",
+    "save_model",
+]
 
 _HOME = {
     "DLClassifier": "estimators",
@@ -18,12 +27,15 @@ _HOME = {
     "PLAIN": "estimators",
     "batched_fits": "batching",
     "diagnose": "diagnosis",
+    "load_model": "storage",
+    "save_model": "storage",
 }
 
 if TYPE_CHECKING:
     from sklearn_dl.batching import batched_fits
     from sklearn_dl.diagnosis import diagnose
     from sklearn_dl.estimators import PLAIN, DLClassifier, DLRegressor
+    from sklearn_dl.storage import load_model, save_model
 else:
     # Lazy (PEP 562): reading the version or the command line's help does not pay for torch.
     # Hidden from type checkers, which would otherwise accept any misspelt name.

@@ -21,7 +21,7 @@ LAYERS = (
     {"training"},
     {"fitting"},
     {"estimators"},
-    {"batching"},
+    {"batching", "storage"},
     {"curvature", "resilience"},
     {"diagnosis"},
     {"plotting", "report"},

@@ -1,0 +1,69 @@
+"""Does a network read from a file have the weights that its architecture says?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_dl.estimators.network import NetworkEstimator
+from sklearn_dl.nn import Architecture, build
+
+__all__ = ["check_networks"]
+
+
+def check_networks(value: Any) -> None:
+    """Check every fitted network inside a value that was read.
+
+    A layer is only built when weights of its size are in the file: sizes alone could ask for more
+    memory than there is.
+
+    Raises
+    ------
+    ValueError
+        Weights and architecture do not belong together.
+    """
+    if isinstance(value, NetworkEstimator):
+        if "_state" in vars(value):
+            _check(value)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_networks(item)
+    elif isinstance(value, dict):
+        check_networks(list(value.values()))
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        check_networks(list(vars(value).values()))
+
+
+def _check(estimator: NetworkEstimator) -> None:
+    state = estimator._state
+    try:
+        architecture = Architecture(**estimator._network)
+        n_encoded = estimator.encoder_.n_encoded_
+        n_outputs = estimator.n_outputs_
+        sizes = (*architecture.hidden_layer_sizes, architecture.n_features, architecture.n_outputs)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"a network lacks a part ({error})") from error
+    if not isinstance(architecture.module, str) or not isinstance(state, dict):
+        raise ValueError("a network is no shipped module")
+    if len(sizes) > len(state) + 2 or any(type(n) is not int or n < 0 for n in sizes):
+        raise ValueError("a network has layers of sizes that can be none")
+    if (n_encoded, n_outputs) != (architecture.n_features, architecture.n_outputs):
+        raise ValueError("a network has other inputs or outputs than its encoder and targets")
+    try:
+        with torch.device("meta"):
+            stack = build(architecture, 1)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"a network cannot be built ({error})") from error
+    wanted = {
+        name: tuple(value.shape[1:])
+        for name, value in (*stack.named_parameters(), *stack.named_buffers())
+    }
+    found = {
+        name: value.shape if isinstance(value, np.ndarray) and value.dtype.kind == "f" else None
+        for name, value in state.items()
+    }
+    if wanted != found:
+        differs = next(name for name in {**wanted, **found} if wanted.get(name) != found.get(name))
+        raise ValueError(f"the weights {str(differs)[:60]!r} of a network do not fit its layers")
