@@ -13,7 +13,13 @@ author = "sklearn_dl developers"
 copyright = author
 version = release = sklearn_dl.__version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.doctest"]
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx_gallery.gen_gallery",
+]
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 nitpicky = False
@@ -22,6 +28,16 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_dl {release}"
 html_theme_options = {"show_toc_level": 2}
 html_show_sourcelink = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/plot_",
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "abort_on_example_error": True,
+}
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
