@@ -23,6 +23,7 @@ LAYERS = (
     {"estimators"},
     {"batching", "storage"},
     {"curvature", "resilience"},
+    {"studies"},
     {"diagnosis"},
     {"plotting", "report"},
     {"cli"},

@@ -11,7 +11,15 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_dl import DLClassifier
 from sklearn_dl.diagnosis.ledger import COLUMNS, ROWS
-from sklearn_dl.plotting import LedgerDisplay, TrainingCurveDisplay
+from sklearn_dl.plotting import (
+    BatchSizeDisplay,
+    LearningRateRangeDisplay,
+    LedgerDisplay,
+    ResilienceDisplay,
+    ScheduleDisplay,
+    TrainingCurveDisplay,
+)
+from sklearn_dl.studies import batch_size_study
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +85,61 @@ def test_the_training_curve_reads_pipelines_and_scikit_learns_nets(iris):
 def test_a_model_without_history_is_refused(iris):
     with pytest.raises(TypeError, match="LogisticRegression keeps no training history"):
         TrainingCurveDisplay.from_estimator(LogisticRegression(max_iter=500).fit(*iris))
+
+
+def test_the_resilience_display_draws_a_line_a_model_and_says_what_is_left(iris):
+    X, y = iris
+    model = LogisticRegression(max_iter=500).fit(X[::2], y[::2])
+    display = ResilienceDisplay.from_estimator(model, X[1::2], y[1::2], n_draws=2, random_state=0)
+    display.figure_.canvas.draw()
+    assert [line.get_label() for line in display.lines_] == [
+        "LogisticRegression",
+        "linear",
+        "gradient boosting",
+    ]
+    own = display.found.curves.query("model == 'LogisticRegression' and corruption == @noise",
+                                     local_dict={"noise": "feature noise"})  # fmt: skip
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), own["retention"])
+    assert f"keeps {own['retention'].iloc[-1]:.0%} of its skill" in display.ax_.get_title()
+    assert len({(line.get_linestyle(), line.get_marker()) for line in display.lines_}) == 3
+    with pytest.raises(ValueError, match="corruption must be one of"):
+        ResilienceDisplay(display.found, "label noise")
+
+
+def test_the_rate_range_display_marks_the_largest_stable_rate_and_the_limit(iris):
+    net = DLClassifier(hidden_layer_sizes=(4,), module="mlp", activation="tanh", optimizer="sgd")
+    ax = plt.subplots()[1]
+    display = LearningRateRangeDisplay.from_estimator(
+        net, *iris, rates=[0.1, 1.0, 1e5], n_epochs=2, random_state=0, ax=ax
+    )
+    display.figure_.canvas.draw()
+    assert display.ax_ is ax
+    found = display.found
+    marks = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
+    assert found.largest_stable in marks
+    assert found.curvature_limit in marks
+    # the mean is drawn where no seed is lost
+    np.testing.assert_array_equal(display.line_.get_xdata(), [0.1, 1.0])
+    assert f"best at {found.best:g}" in ax.get_title()
+
+
+def test_the_schedule_display_draws_every_update():
+    net = DLClassifier(schedule=None, warmup=0.5, max_epochs=4, batch_size=5, learning_rate=0.1)
+    display = ScheduleDisplay.from_estimator(net, np.zeros((20, 1)))
+    display.figure_.canvas.draw()
+    assert len(display.line_.get_ydata()) == 4 * 4
+    assert "epoch 2 " in display.ax_.get_title()
+
+
+def test_the_batch_size_display_has_a_line_a_momentum(iris):
+    net = DLClassifier(hidden_layer_sizes=(4,), module="mlp", activation="tanh", optimizer="sgd")
+    found = batch_size_study(
+        net, *iris, batch_sizes=[16, 64], rates=[0.1], n_epochs=2, n_seeds=2, random_state=0
+    )
+    display = BatchSizeDisplay(found, "train_loss", "equal steps").plot()
+    display.figure_.canvas.draw()
+    table = found.table.query("budget == 'equal steps' and momentum == 0.9")
+    np.testing.assert_array_equal(display.lines_[1].lines[0].get_ydata(), table["train_loss"])
+    assert [t.get_text() for t in display.ax_.get_xticklabels()] == ["16", "64"]
+    with pytest.raises(ValueError, match="among those of the study"):
+        BatchSizeDisplay(found, "width")

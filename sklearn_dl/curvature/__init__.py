@@ -10,6 +10,8 @@ from sklearn_dl.curvature.critical import CriticalPoint, critical_point
 from sklearn_dl.curvature.escaping import escape, saddle_race
 from sklearn_dl.curvature.hessian import HessianOperator, hessian_operator
 from sklearn_dl.curvature.landscape import LossSlice, Sharpness, loss_slice, sharpness
+from sklearn_dl.curvature.noise import GradientNoise, gradient_noise
+from sklearn_dl.curvature.objective import training_loss
 from sklearn_dl.curvature.spectrum import (
     HessianExtremes,
     SpectralDensity,
@@ -19,6 +21,7 @@ from sklearn_dl.curvature.spectrum import (
 
 __all__ = [
     "CriticalPoint",
+    "GradientNoise",
     "HessianExtremes",
     "HessianOperator",
     "LossSlice",
@@ -26,10 +29,12 @@ __all__ = [
     "SpectralDensity",
     "critical_point",
     "escape",
+    "gradient_noise",
     "hessian_extremes",
     "hessian_operator",
     "loss_slice",
     "saddle_race",
     "sharpness",
     "spectral_density",
+    "training_loss",
 ]

@@ -21,7 +21,14 @@ from sklearn_dl import fitting
 from sklearn_dl.estimators import DLClassifier, DLRegressor
 from sklearn_dl.fitting import new_seed
 
-__all__ = ["MAX_ROWS", "Objective", "core_estimator", "objective_of", "split_objective"]
+__all__ = [
+    "MAX_ROWS",
+    "Objective",
+    "core_estimator",
+    "objective_of",
+    "split_objective",
+    "training_loss",
+]
 
 #: Rows used at most, so that the cost does not grow with the table.
 MAX_ROWS = 4096
@@ -200,13 +207,55 @@ def split_objective(
         half = n if n <= max_rows else min(max_rows, n // 2)
         return np.arange(n) if n <= max_rows else order(n)[: 2 * half]
 
-    whole = _of_module if isinstance(model, nn.Module) else _of_estimator
-    objective = whole(model, data, sample_weight, penalty, chosen)
+    objective = _objective_on(model, data, sample_weight, penalty, chosen)
     n = len(objective)
     first = objective if n <= half else objective.at(np.arange(half))
     _check_numbers(first)
     _check_curved(first)
     return first, None if n <= half else objective.at(np.arange(half, n))
+
+
+def training_loss(
+    model: Any,
+    *data: Any,
+    sample_weight: Any = None,
+    penalty: bool | float = False,
+    max_rows: int = MAX_ROWS,
+) -> float:
+    """What training minimises, on any rows: without dropout, smoothing or augmentation.
+
+    Parameters
+    ----------
+    model, *data, sample_weight, penalty
+        As for `hessian_extremes`; losses without curvature are welcome.
+    max_rows : int, default=4096
+        More rows are subsampled, the same at every call.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_dl.curvature import training_loss
+    >>> net = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(net.weight)
+    >>> training_loss(net, lambda f, y: (f - y) ** 2, [[1.0]], [[3.0]])
+    4.0
+    """
+
+    def chosen(n: int) -> NDArray[np.intp]:
+        return np.random.default_rng(0).permutation(n)[:max_rows] if n > max_rows else np.arange(n)
+
+    return _objective_on(model, data, sample_weight, penalty, chosen).value()
+
+
+def _objective_on(
+    model: Any,
+    data: tuple[Any, ...],
+    sample_weight: Any,
+    penalty: bool | float,
+    chosen: Callable[[int], NDArray[np.intp]],
+) -> Objective:
+    whole = _of_module if isinstance(model, nn.Module) else _of_estimator
+    return whole(model, data, sample_weight, penalty, chosen)
 
 
 def _of_module(

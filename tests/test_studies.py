@@ -1,0 +1,262 @@
+"""Do the studies of training find what mathematics forces?"""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_dl import PLAIN, DLClassifier, DLRegressor
+from sklearn_dl.curvature import gradient_noise, hessian_extremes, training_loss
+from sklearn_dl.studies import (
+    batch_size_study,
+    learning_rate_range,
+    schedule_rates,
+    warmup_study,
+)
+from sklearn_dl.studies.learning_rate import rate_grid, workable
+from sklearn_dl.studies.runs import initial, mean_interval, subject_of
+from sklearn_dl.studies.steps import update_cosine
+
+
+def plain_network(**params):
+    return DLClassifier(**PLAIN | {"hidden_layer_sizes": (5,), "activation": "tanh"} | params)
+
+
+def quadratic(n=120, seed=0):
+    """Rows whose squared error is a quadratic form in the weights of a linear network."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 4)) * [1.0, 2.0, 0.5, 1.0]
+    return X, X @ [1.0, -1.0, 2.0, 0.5] + 0.1 * rng.standard_normal(n)
+
+
+def linear_network(**params):
+    plain = PLAIN | {"preprocessing": None, "hidden_layer_sizes": (), "optimizer": "sgd"}
+    return DLRegressor(**plain | {"momentum": 0.0, "batch_size": 1000, "dtype": "float64"} | params)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_on_a_quadratic_surface_training_is_stable_up_to_the_curvature_limit(momentum):
+    X, y = quadratic()
+    limit = learning_rate_range(
+        linear_network(momentum=momentum), X, y, rates=[1e-3, 1e-2], n_epochs=2, random_state=0
+    ).curvature_limit
+    found = learning_rate_range(
+        linear_network(momentum=momentum), X, y, rates=[0.5 * limit, 0.97 * limit, 1.03 * limit],
+        n_epochs=600, random_state=1,
+    )  # fmt: skip
+    assert found.largest_stable == pytest.approx(0.97 * limit)
+    assert found.first_unstable == pytest.approx(1.03 * limit)
+    top = hessian_extremes(linear_network(learning_rate=1e-3, max_epochs=1).fit(X, y), X, y)
+    assert limit == pytest.approx(2 * (1 + momentum) / top.eigenvalue_max, rel=0.02)
+
+
+def test_the_range_test_trains_all_rates_and_seeds_and_shows_its_rows(iris):
+    net = DLClassifier(hidden_layer_sizes=(8,), module="mlp", optimizer="sgd", learning_rate=0.1)
+    found = learning_rate_range(net, *iris, n_epochs=3, n_seeds=2, random_state=0)
+    assert len(found.runs) == len(found.rates) * 2 == 2 * 19
+    stable = found.rates["learning_rate"] <= found.largest_stable
+    assert found.rates.loc[stable, "stable"].all()
+    assert found.best <= found.largest_stable or found.rates["stable"].any()
+    np.testing.assert_array_equal(
+        found.runs.groupby("learning_rate")["loss"].mean(), found.rates["loss"]
+    )
+    again = learning_rate_range(net, *iris, n_epochs=3, n_seeds=2, random_state=0)
+    assert found.runs.equals(again.runs)
+
+
+def test_the_curvature_limit_is_not_claimed_for_other_optimizers(iris):
+    found = learning_rate_range(
+        DLClassifier(optimizer="adam"), *iris, rates=[1e-3, 1e-2], n_epochs=1, random_state=0
+    )
+    assert np.isnan(found.curvature_limit)
+    assert "not of 'adam'" in found.notes[0]
+    bent = learning_rate_range(
+        DLRegressor(optimizer="sgd", loss="mae"), *quadratic(), rates=[1e-3, 1e-2], n_epochs=1
+    )
+    assert "second derivative zero" in bent.notes[0]
+
+
+def test_a_pipeline_is_studied_as_its_network_on_its_transformed_rows(iris):
+    X, y = iris
+    net = DLClassifier(hidden_layer_sizes=(4,), module="mlp", optimizer="sgd")
+    options = {"rates": [0.01, 0.1], "n_epochs": 2, "random_state": 0}
+    inside = learning_rate_range(make_pipeline(StandardScaler(), net), X, y, **options)
+    outside = learning_rate_range(net, StandardScaler().fit_transform(X), y, **options)
+    assert inside.runs.equals(outside.runs)
+
+
+def test_the_initial_network_is_the_one_that_fits_start_from(iris):
+    X, y = iris
+    subject = subject_of(plain_network(batch_size=200), X, y)
+    (start,) = initial(subject, [3])
+    fitted = subject.network.set_params(max_epochs=1, random_state=3).fit(X, y)
+    # with one batch the first epoch's training loss is that of the initial weights
+    assert start.loss == pytest.approx(fitted.history_["train_loss"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"warmup": 0.3},
+        {"schedule": "cosine", "warmup": 0.1},
+        {"schedule": "step", "decay_every": 2, "decay_factor": 0.5},
+        {"schedule": "one_cycle"},
+        {"schedule": "exponential"},
+    ],
+    ids=str,
+)
+def test_the_schedule_is_drawn_as_training_sets_it(iris, options):
+    net = DLClassifier(max_epochs=6, batch_size=32, learning_rate=0.01, random_state=0, **options)
+    rates = schedule_rates(net, 150)
+    steps = 5
+    assert len(rates) == 6 * steps
+    seen = net.fit(*iris).history_["learning_rate"]
+    np.testing.assert_allclose(rates["learning_rate"][steps - 1 :: steps], seen, rtol=1e-6)
+
+
+def test_the_warmup_study_pairs_training_with_and_without(iris):
+    net = plain_network(optimizer="sgd", max_epochs=4)
+    table = warmup_study(net, *iris, rates=[0.1, 1e6], n_seeds=2, random_state=0)
+    assert table["warmup"].tolist() == [0.0, 0.1, 0.0, 0.1]
+    assert table["exploded"].tolist() == [0.0, 0.0, 1.0, 1.0]
+    with pytest.raises(ValueError, match="0 < warmup < 1"):
+        warmup_study(net, *iris, warmup=0.0)
+
+
+@pytest.fixture
+def trained(iris):
+    X, y = iris
+    return plain_network(max_epochs=5, dtype="float64", random_state=0).fit(X, y), X, y
+
+
+def test_the_variance_of_a_batch_gradient_falls_as_one_over_its_size(trained):
+    model, X, y = trained
+    module, rng = model.module_, np.random.default_rng(0)
+    inputs, target = torch.as_tensor(model.encode(X)), torch.as_tensor(y)
+    noise = gradient_noise(model, X, y)
+
+    def gradient(rows):
+        loss = torch.nn.functional.cross_entropy(module(inputs[rows]), target[rows])
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, module.parameters())])
+
+    mean = gradient(np.arange(150))
+    assert noise.gradient_norm == pytest.approx(float(mean.norm()), rel=1e-9)
+    for size in (5, 20, 80):
+        squares = [
+            float((gradient(rng.choice(150, size, replace=False)) - mean).square().sum())
+            for _ in range(400)
+        ]
+        error = np.std(squares) / 20
+        assert noise.variance(size) == pytest.approx(np.mean(squares), abs=4 * error)
+    assert noise.variance(150) == 0
+    assert noise.scale == pytest.approx(noise.trace / noise.gradient_norm**2)
+    with pytest.raises(ValueError, match="at least 1"):
+        noise.variance(0)
+
+
+def test_row_gradients_in_pieces_and_weights_give_the_same_noise(trained, monkeypatch):
+    model, X, y = trained
+    whole = gradient_noise(model, X, y)
+    monkeypatch.setattr("sklearn_dl.curvature.noise.CHUNK", 7 * 43)
+    assert gradient_noise(model, X, y).trace == pytest.approx(whole.trace, rel=1e-10)
+    twice = gradient_noise(model, np.vstack([X, X]), np.tile(y, 2))
+    assert twice.trace * 299 / 300 == pytest.approx(whole.trace * 149 / 150, rel=1e-9)
+
+
+def test_the_training_loss_is_what_training_reports(iris):
+    X, y = iris
+    net = plain_network(batch_size=200, dtype="float64")
+    one = net.set_params(max_epochs=4, random_state=0).fit(X, y)
+    # one batch an epoch: the loss noted in epoch 5 is that of the weights after epoch 4
+    after = DLClassifier(**net.get_params() | {"max_epochs": 5}).fit(X, y)
+    assert training_loss(one, X, y) == pytest.approx(after.loss_curve_[4], rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def study():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((160, 3))
+    y = (X[:, 0] + 0.5 * rng.standard_normal(160) > 0).astype(int)
+    net = DLClassifier(
+        hidden_layer_sizes=(4,), module="mlp", activation="tanh", optimizer="sgd", learning_rate=0.1
+    )
+    return batch_size_study(
+        net, X, y, batch_sizes=[10, 40, 120], rates=[0.03, 0.3], n_epochs=4, n_seeds=2,
+        random_state=0,
+    )  # fmt: skip
+
+
+def test_updates_are_the_batches_of_the_epochs(study):
+    runs = study.runs[study.runs["budget"] == "equal epochs"]
+    per_size = runs.groupby("batch_size")["updates"].unique()
+    assert [list(v) for v in per_size] == [[4 * 12], [4 * 3], [4 * 1]]  # 120 training rows
+    equal = study.runs[study.runs["budget"] == "equal steps"]
+    assert set(equal["updates"]) == {12}  # as many as the middle size makes in four epochs
+
+
+def test_each_batch_size_is_shown_at_its_own_best_rate(study):
+    for row in study.table.to_dict("records"):
+        own = study.runs[
+            (study.runs[["budget", "batch_size", "momentum"]] == [row[k] for k in (
+                "budget", "batch_size", "momentum")]).all(axis=1)
+        ]  # fmt: skip
+        means = own.groupby("learning_rate")["train_loss"].mean()
+        assert row["learning_rate"] == means.idxmin()
+        assert row["train_loss"] == pytest.approx(means.min())
+    assert len(study.table) == 2 * 3 * 2
+    assert np.isfinite(study.best.drop(columns=["budget"]).to_numpy(dtype=float)).all()
+
+
+def test_the_claims_are_differences_paired_by_seed(study):
+    claim = study.claims.iloc[0]
+    own = study.best[
+        (study.best["budget"] == claim["budget"]) & (study.best["momentum"] == claim["momentum"])
+    ]
+    small, large = (
+        own[own["batch_size"] == b].set_index("seed")[claim["measure"]] for b in (10, 120)
+    )
+    assert claim["difference"] == pytest.approx((small - large).mean())
+    assert set(study.claims["holds"]) <= {"yes", "no", "unclear"}
+    # a batch of all rows has no gradient noise: that one holds by mathematics
+    noisier = study.claims[study.claims["claim"] == "small batches are noisier"]
+    assert (noisier["difference"] > 0).all()
+    assert "small batches are noisier" in str(study)
+
+
+@pytest.mark.parametrize(("momentum", "expected"), [(0.0, 0.0), (0.8, 0.8)])
+def test_successive_updates_by_pure_noise_have_the_cosine_of_the_momentum(momentum, expected):
+    # the gradient at rows of batch size 1 is +-1 at random and the rate moves nothing that matters
+    rng = np.random.default_rng(0)
+    X = rng.choice([-1.0, 1.0], size=(400, 200))
+    y = rng.choice([-1.0, 1.0], size=400)
+    net = linear_network(batch_size=2, learning_rate=1e-7, momentum=momentum, max_epochs=3)
+    subject = subject_of(net, X, y)
+    (run,) = initial(subject, [0])
+    run = type(run)({"momentum": momentum}, 0, None, 0.0, False)
+    assert update_cosine(subject, run)[0] == pytest.approx(expected, abs=0.08)
+
+
+def test_workable_rates_and_the_grid():
+    assert rate_grid(0.1, (-1, 1)) == [0.01, 0.0215, 0.0464, 0.1, 0.215, 0.464, 1.0]
+    assert workable([0.9, 0.2, 0.1, np.inf], 1.0).tolist() == [False, False, True, False]
+    mean, low, high = mean_interval([1.0, 3.0])
+    assert (mean, low) == (2.0, pytest.approx(2 - 12.706, abs=1e-3))
+    assert high - mean == mean - low
+    assert np.isnan(mean_interval([1.0])[1])
+
+
+def test_studies_refuse_what_they_cannot_train(iris):
+    X, y = iris
+    with pytest.raises(TypeError, match="got LogisticRegression"):
+        learning_rate_range(LogisticRegression(), X, y)
+    with pytest.raises(ValueError, match="two or more positive rates"):
+        learning_rate_range(DLClassifier(), X, y, rates=[0.1])
+    with pytest.raises(ValueError, match="two or more positive batch sizes"):
+        batch_size_study(DLClassifier(), X, y, batch_sizes=[8])
+    with pytest.raises(ValueError, match="X_test and y_test"):
+        batch_size_study(DLClassifier(), X, y, X_test=X)
+    with pytest.raises(ValueError, match="two seeds"):
+        batch_size_study(DLClassifier(), X, y, n_seeds=1)
