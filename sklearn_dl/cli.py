@@ -132,7 +132,7 @@ def _diagnose(options: argparse.Namespace) -> None:
 
         diagnosis, curve = _measure(network(random_state=options.seed), problem, options, listener)
     if page is not None:
-        diagnosis.to_html(page)
+        diagnosis.to_html(page, learning_curve=curve)
     if options.json:
         content = diagnosis.to_dict() | {"learning_curve": curve.to_dict(orient="records")}
         print(json.dumps(content, indent=2, allow_nan=False))

@@ -35,7 +35,7 @@ SAME_LAYER: set[tuple[str, str]] = set()
 # What they return may be named in their annotations.
 EDGE_DOORS = {
     ("diagnosis", "plotting"): {"plot"},
-    ("diagnosis", "report"): {"to_html", "__str__"},
+    ("diagnosis", "report"): {"to_html", "_repr_html_", "__str__"},
 }
 DRAWS = {"plotting", "report", "cli"}
 # The package itself gives its own modules only these: everyday names would hide a direction.

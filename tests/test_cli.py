@@ -115,7 +115,9 @@ def test_a_test_file_adds_the_test_loss_and_a_page_is_written(folder, capsys):
     assert status == 0
     assert "20 test rows" in out
     assert "not applicable: no --test" not in out
-    assert (folder / "page.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+    page = (folder / "page.html").read_text("utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "Loss by number of training rows" in page
 
 
 def test_json_is_all_of_stdout_and_a_seed_repeats_it(folder, capsys):

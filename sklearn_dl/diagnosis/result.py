@@ -122,14 +122,25 @@ class Diagnosis:
 
         return LedgerDisplay(self.ledger, unit=self._study.loss.name).plot(ax=ax)
 
-    def to_html(self, path: str | Path | None = None) -> str:
-        """The report as one self-contained page, also written to ``path`` where given."""
+    def to_html(
+        self, path: str | Path | None = None, *, learning_curve: pd.DataFrame | None = None
+    ) -> str:
+        """The report as one self-contained page, also written to ``path`` where given.
+
+        ``learning_curve`` is what ``sklearn_dl.diagnosis.learning.loss_by_size`` returned.
+        """
         from sklearn_dl.report import to_html
 
-        page = to_html(self)
+        page = to_html(self, learning_curve)
         if path is not None:
             Path(path).write_text(page, encoding="utf-8")
         return page
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from sklearn_dl.report import to_fragment
+
+        return to_fragment(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values: ``json.dumps`` takes it, NaN and infinity are None."""
