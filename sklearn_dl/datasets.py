@@ -23,7 +23,9 @@ __all__ = [
     "make_noisy_numbers",
     "make_parity",
     "make_pure_noise",
+    "make_rings",
     "make_shifted",
+    "make_wavy_numbers",
 ]
 
 Seed = int | np.random.RandomState | None
@@ -168,6 +170,83 @@ def make_noisy_numbers(
     # Var(x) = 1 and Var(sin x) = (1 - exp(-2)) / 2 for a standard normal x, and both are
     # independent: the signal has variance 1 when divided by the root of the sum.
     signal = (X[:, 0] + np.sin(X[:, 1 % n_features])) / math.sqrt(1 + (1 - math.exp(-2)) / 2)
+    scale = math.sqrt(noise / (1 - noise))
+    return Problem(X, signal + scale * rng.standard_normal(n_samples), float(noise))
+
+
+def make_rings(
+    n_samples: int = 400,
+    n_features: int = 4,
+    *,
+    flip: float = 0.1,
+    gap: float = 0.25,
+    random_state: Seed = None,
+) -> Problem:
+    """Inside or outside a circle of the first two features, labels flipped as with a coin.
+
+    A linear model knows nothing of it, a hidden layer of a few units all of it; the other features
+    are noise.
+
+    Parameters
+    ----------
+    n_samples, n_features : int
+        Shape of ``X``; at least two features.
+    flip : float in [0, 0.5]
+        Probability that a label is wrong.
+    gap : float
+        Rows keep this distance from the circle of radius 1.2, which holds about half of them.
+    random_state : int, RandomState or None
+        Seed.
+
+    Returns
+    -------
+    Problem
+        Floor ``entropy(flip)`` nats.
+    """
+    rng = check_random_state(random_state)
+    X = rng.standard_normal((n_samples, n_features))
+    radius = np.hypot(X[:, 0], X[:, 1])
+    moved = np.abs(1.2 + _clear_of_zero(radius - 1.2, gap))
+    X[:, :2] *= (moved / radius)[:, None]
+    flipped = rng.uniform(size=n_samples) < flip
+    return Problem(X, (radius > 1.2).astype(np.int64) ^ flipped, entropy(flip))
+
+
+def make_wavy_numbers(
+    n_samples: int = 400,
+    n_features: int = 4,
+    *,
+    noise: float = 0.1,
+    waves: float = 1.5,
+    random_state: Seed = None,
+) -> Problem:
+    """``sin(waves pi x0) x1`` of uniform features, plus normal noise.
+
+    The features act only together and not on a straight line, so a linear model has bias, and the
+    more waves the more hidden units are needed.
+
+    Parameters
+    ----------
+    n_samples, n_features : int
+        Shape of ``X``; at least two features.
+    noise : float in [0, 1)
+        Share of Var(y) that nobody can predict; also the floor.
+    waves : float
+        Half periods of the sine on either side of zero.
+    random_state : int, RandomState or None
+        Seed.
+
+    Returns
+    -------
+    Problem
+        Floor ``noise`` as a share of Var(y).
+    """
+    rng = check_random_state(random_state)
+    X = rng.uniform(-1, 1, size=(n_samples, n_features))
+    # Var(x1) = 1/3, and E sin^2 over a symmetric interval is (1 - sin(2 a) / 2 a) / 2.
+    angle = waves * math.pi
+    variance = (1 - math.sin(2 * angle) / (2 * angle)) / 6
+    signal = np.sin(angle * X[:, 0]) * X[:, 1] / math.sqrt(variance)
     scale = math.sqrt(noise / (1 - noise))
     return Problem(X, signal + scale * rng.standard_normal(n_samples), float(noise))
 

@@ -12,7 +12,9 @@ from sklearn_dl.datasets import (
     make_noisy_numbers,
     make_parity,
     make_pure_noise,
+    make_rings,
     make_shifted,
+    make_wavy_numbers,
 )
 
 N = 200_000
@@ -21,6 +23,8 @@ MAKERS = {
     "parity": lambda **k: make_parity(**k),
     "noisy numbers": lambda **k: make_noisy_numbers(**k),
     "pure noise": lambda **k: make_pure_noise(**k),
+    "rings": lambda **k: make_rings(**k),
+    "wavy numbers": lambda **k: make_wavy_numbers(**k),
     "covariate": lambda **k: make_shifted("covariate", **k),
     "label": lambda **k: make_shifted("label", **k),
     "concept": lambda **k: make_shifted("concept", **k),
@@ -113,3 +117,17 @@ def test_the_default_table_is_raw_and_names_its_classes():
 
 def test_all_makers_are_public():
     assert {n for n in dir(datasets) if n.startswith("make_")} <= set(datasets.__all__)
+
+
+def test_the_floor_of_rings_is_the_entropy_of_the_flips():
+    p = make_rings(N, 3, flip=0.2, random_state=0)
+    outside = np.hypot(p.X[:, 0], p.X[:, 1]) > 1.2
+    assert entropy_of_cells(p.y, outside) == pytest.approx(p.floor, abs=0.005)
+    assert np.abs(np.hypot(p.X[:, 0], p.X[:, 1]) - 1.2).min() >= 0.25 - 1e-9
+
+
+def test_the_floor_of_wavy_numbers_is_the_share_of_noise():
+    p = make_wavy_numbers(N, 2, noise=0.3, waves=1.3, random_state=0)
+    wave = np.sin(1.3 * np.pi * p.X[:, 0]) * p.X[:, 1]
+    left = np.var(p.y - wave * (wave @ p.y) / (wave @ wave)) / np.var(p.y)
+    assert left == pytest.approx(p.floor, abs=0.005)

@@ -1,11 +1,14 @@
 """The parts of a diagnosis, each against an oracle or a case worked out by hand."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from scipy import sparse, stats
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier
@@ -16,12 +19,14 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from sklearn_dl import DLClassifier, DLRegressor
+from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.diagnosis import checks, ledger, references
+from sklearn_dl.diagnosis.brakes import Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
-from sklearn_dl.diagnosis.probes import Probes, strong_params, wide_params
+from sklearn_dl.diagnosis.probes import Probes, _split, strong_params, wide_params
 from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.row_losses import LogLoss, SquaredError
 from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict
@@ -34,6 +39,9 @@ from sklearn_dl.diagnosis.statistics import (
     welch_difference,
 )
 from sklearn_dl.diagnosis.subject import find_subject, seeded
+from sklearn_dl.diagnosis.supersets import Reinitialised
+from sklearn_dl.diagnosis.symptom_checks import symptom_checks
+from sklearn_dl.diagnosis.symptoms import Symptoms, loss_rises, stability_limit, symptoms_of
 from sklearn_dl.diagnosis.table import check_test_table, check_training_table, make_folds
 
 
@@ -497,7 +505,7 @@ def test_the_strong_probe_changes_the_way_and_not_the_network():
     net = DLClassifier(**NET, optimizer="sgd", loss="mse", dropout=0.2, weight_decay=0.1)
     params = strong_params(find_subject(net), 1000, 2e-3)
     assert params["loss"] == "cross_entropy"
-    assert params["max_epochs"] * -(-1000 // params["batch_size"]) >= 2000
+    assert params["max_epochs"] * -(-1000 // params["batch_size"]) >= 1500
     kept = {
         "hidden_layer_sizes",
         "activation",
@@ -512,7 +520,7 @@ def test_the_strong_probe_changes_the_way_and_not_the_network():
 
 def test_the_wide_probe_contains_the_network_with_its_regularisation_lifted():
     wide = wide_params(find_subject(DLClassifier(**NET, dropout=0.3)), 1000, 2e-3)
-    assert wide["hidden_layer_sizes"] == (32, 16)
+    assert wide["hidden_layer_sizes"] == (64, 64)
     assert (wide["dropout"], wide["weight_decay"]) == (0.0, 0.0)
     linear = DLRegressor(hidden_layer_sizes=(), activation="identity")
     bent = wide_params(find_subject(linear), 1000, 2e-3)
@@ -520,9 +528,81 @@ def test_the_wide_probe_contains_the_network_with_its_regularisation_lifted():
     DLRegressor().set_params(**bent)
 
 
-def test_a_users_module_cannot_be_widened():
-    net = DLClassifier(module=lambda n, k: None)
-    assert wide_params(find_subject(net), 1000, 2e-3) is None
+def linear_module(n_features, n_outputs):
+    layer = nn.Linear(n_features, n_outputs)
+    nn.init.constant_(layer.weight, 100.0)
+    return nn.Sequential(layer)
+
+
+def test_a_users_module_is_drawn_anew_and_widened_by_a_network_beside_it():
+    wide = wide_params(find_subject(DLClassifier(module=linear_module)), 1000, 2e-3)
+    X = torch.randn(7, 3)
+    fresh, both = Reinitialised(linear_module)(3, 2), wide["module"](3, 2)
+    assert float(fresh[0].weight.detach().abs().max()) < 1
+    for p in both.second[2].parameters():
+        nn.init.zeros_(p)
+    assert torch.equal(both(X), both.first(X))
+
+
+def test_a_sigmoid_net_and_a_tanh_net_are_one_class_of_functions():
+    params = strong_params(find_subject(DLClassifier(activation="sigmoid")), 1000, 2e-3)
+    assert params["activation"] == "tanh"
+    x = torch.linspace(-5, 5, 11, dtype=torch.float64)
+    assert torch.allclose(torch.sigmoid(2 * x), (1 + torch.tanh(x)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("strong", "wide", "reference", "share"),
+    [
+        (0.3, 0.0, 0.3, 1.0),  # the same class reaches what others do: the rest is memory
+        (0.1, 0.0, 0.3, 1.0),
+        (0.6, 0.0, 0.2, 0.0),  # only the wider one does
+        (0.4, 0.2, 0.0, 0.5),
+        (0.7, 0.7, 0.2, 0.0),  # neither fits better
+    ],
+)
+def test_the_gap_is_divided_down_to_the_reference_and_no_further(strong, wide, reference, share):
+    ones = np.ones(50)
+    bench = SimpleNamespace(weights=ones, known=lambda losses: losses)
+    fits = [SimpleNamespace(train_losses=x * ones) for x in (0.6, strong, wide)]
+    assert _split(bench, *fits, reference * ones).optimization_share == pytest.approx(share)
+
+
+def brakes(gain=0.2, **changes):
+    tried = (
+        Brake({"early_stopping": True}, "stop early", Estimate(gain, 0.01)),
+        Brake({"dropout": 0.3}, "raise dropout", Estimate(-0.1, 0.01)),
+    )
+    return Brakes(tried, 4, 100)
+
+
+def test_brakes_leave_the_optimizer_alone_and_are_only_those_there_is_room_for():
+    net = DLClassifier(**NET, optimizer="sgd", dropout=0.5, early_stopping=True)
+    names = [set(params) for params, _ in brake_settings(find_subject(net))]
+    assert names == [{"weight_decay"}, {"hidden_layer_sizes"}]
+    adam = brake_settings(find_subject(DLClassifier(**NET, optimizer="adam", weight_decay=0.2)))
+    assert adam[1][0] == {"optimizer": "adamw", "weight_decay": 2.0}
+
+
+def noise_by_heart():
+    X = rng().standard_normal((160, 4))
+    y = (X[:, 0] > 0) ^ (rng(1).uniform(size=160) < 0.2)
+    return table(X, y)
+
+
+def test_the_best_brake_is_tried_on_every_fold_and_lowers_the_held_out_loss():
+    t = noise_by_heart()
+    wild = {"hidden_layer_sizes": (64,), "max_epochs": 60, "batch_size": 40, "random_state": 0}
+    net = DLClassifier(**PLAIN | wild | {"optimizer": "adam", "learning_rate": 1e-2})
+    subject = find_subject(net)
+    folds = make_folds(t, 2, task="classification", random_state=rng())
+    fits = fit_jobs(jobs_on(folds, net, t), LogLoss())
+    found = try_brakes(subject, fits, t, folds, LogLoss(), 0.02, decided=False)
+    assert found.n_fits == len(brake_settings(subject)) + 1
+    assert found.best.gain.value > 2 * found.best.gain.stderr > 0
+    assert found.best.gain.df == len(t) - 1
+    once = try_brakes(subject, fits, t, folds, LogLoss(), 0.02, decided=True)
+    assert once.n_fits == len(brake_settings(subject))
 
 
 def decision(verdict, **probabilities):
@@ -534,7 +614,9 @@ def probes(gain=0.3):
     subject = find_subject(DLClassifier(**NET))
     strong, wide = strong_params(subject, 100, 1e-2), wide_params(subject, 100, 1e-2)
     e = Estimate(gain, 0.01)
-    return Probes(0.6, 0.1, 0.0, Split(0.8, 0.01), strong, wide, e, e, 100, 2)
+    return Probes(
+        0.6, 0.05, 0.1, math.nan, 0.0, Split(0.8, 0.01), strong, {}, wide, e, e, e, 100, 2, 2
+    )
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -543,8 +625,9 @@ def test_every_remedy_can_be_set_and_says_what_and_why(verdict, wrap):
     estimator = wrap(DLClassifier(**NET))
     codes = ["DL201", "DL203", "DL301"]
     remedies = find_remedies(
-        find_subject(estimator), decision(verdict, optimization=1.0), probes(), codes, 100
-    )
+        find_subject(estimator), decision(verdict, optimization=1.0), codes, 100,
+        probes=probes(), brakes=brakes(),
+    )  # fmt: skip
     assert bool(remedies) == (verdict is not Verdict.GOOD)
     for remedy in remedies:
         assert remedy.action
@@ -555,7 +638,7 @@ def test_every_remedy_can_be_set_and_says_what_and_why(verdict, wrap):
 def test_measured_remedies_come_first_and_harmful_ones_are_left_out():
     subject = find_subject(DLClassifier(**NET))
     helpful, harmful = (
-        find_remedies(subject, decision("optimization"), probes(g), ["DL203"], 100)
+        find_remedies(subject, decision("optimization"), ["DL203"], 100, probes=probes(g))
         for g in (0.3, -0.1)
     )
     assert helpful[0].gain == 0.3
@@ -566,9 +649,7 @@ def test_measured_remedies_come_first_and_harmful_ones_are_left_out():
 
 def test_an_inconclusive_verdict_advises_on_the_likeliest_cause_too():
     subject = find_subject(DLClassifier(**NET))
-    remedies = find_remedies(
-        subject, decision("inconclusive", overfitting=0.7, good=0.3), None, [], 100
-    )
+    remedies = find_remedies(subject, decision("inconclusive", overfitting=0.7, good=0.3), [], 100)
     assert any("early_stopping" in r.params for r in remedies)
     assert sum(r.action == "collect more rows" for r in remedies) == 1
 
@@ -576,7 +657,8 @@ def test_an_inconclusive_verdict_advises_on_the_likeliest_cause_too():
 def test_the_grid_holds_the_present_value_and_each_remedy():
     pipe = make_pipeline(StandardScaler(), DLClassifier(**NET))
     subject = find_subject(pipe)
-    remedies = find_remedies(subject, decision("optimization"), probes(), ["DL202", "DL203"], 100)
+    codes = ["DL202", "DL203"]
+    remedies = find_remedies(subject, decision("optimization"), codes, 100, probes=probes())
     grid = param_grid(subject, remedies)
     assert grid["dlclassifier__learning_rate"] == [1e-6, 1e-2, 1e-5]
     assert grid["dlclassifier__max_epochs"][0] == 3
@@ -584,9 +666,7 @@ def test_the_grid_holds_the_present_value_and_each_remedy():
 
 
 def test_a_foreign_estimator_gets_advice_without_parameters():
-    remedies = find_remedies(
-        find_subject(LinearRegression()), decision("model_bias"), None, [], 100
-    )
+    remedies = find_remedies(find_subject(LinearRegression()), decision("model_bias"), [], 100)
     assert remedies
     assert all(r.params == {} for r in remedies)
 
@@ -600,12 +680,26 @@ def outcome(rows, code):
 
 FALLING = np.exp(-0.05 * np.arange(50))
 FLAT = 0.1 + 0.01 * np.sin(np.arange(50))
-STRONG = Probes(0.6, 0.1, 0.0, Split(0.8, 0.0), {}, {}, Estimate(0, 0), Estimate(0, 0), 9, 2)
-WIDE = Probes(0.6, 0.55, 0.0, Split(0.1, 0.0), {}, {}, Estimate(0, 0), Estimate(0, 0), 9, 2)
+NONE = Estimate(0.0, 0.0)
+
+
+def probed(strong, wide, share, lifted=math.nan):
+    split = Split(share, 0.0)
+    return Probes(0.6, 0.05, strong, lifted, wide, split, {}, {}, {}, NONE, NONE, NONE, 9, 2, 2)
+
+
+STRONG = probed(0.1, 0.0, 0.9)
+WIDE = probed(0.55, 0.0, 0.1)
+FREED = probed(0.55, 0.0, 0.1, lifted=0.1)
 
 
 def flow(**means):
     return checks.flow_checks(measured(**means), n_test=200, fits=5)
+
+
+def symptoms(**changes):
+    calm = Symptoms(1.0, 0.0, 0.5, 0.1, 0.1, 5.0, 0.5, {0.1: 0.0, 1.0: 0.0, 3.0: 0.0}, 100, 1)
+    return replace(calm, **changes)
 
 
 CHECKS = {
@@ -638,6 +732,35 @@ CHECKS = {
         lambda: checks.probe_checks(STRONG, 0.05, needed=True),
         lambda: checks.probe_checks(STRONG, 0.05, needed=False),
     ),
+    "DL303": (
+        lambda: checks.probe_checks(FREED, 0.05, needed=True),
+        lambda: checks.probe_checks(probed(0.55, 0.0, 0.1, lifted=0.5), 0.05, needed=True),
+        lambda: checks.probe_checks(WIDE, 0.05, needed=True),
+    ),
+    "DL304": (
+        lambda: [checks.brake_check(brakes(0.2), 0.05)],
+        lambda: [checks.brake_check(brakes(0.02), 0.05)],
+        lambda: [checks.brake_check(None, 0.05)],
+    ),
+    **{
+        code: (
+            lambda code=code, bad=bad: symptom_checks(symptoms(**bad)),
+            lambda: symptom_checks(symptoms()),
+            lambda: symptom_checks(None),
+        )
+        for code, bad in {
+            "DL204": {"rises": 2.0},
+            "DL205": {"first_loss": 9.0},
+            "DL206": {"gradient_left": 1e-5},
+            "DL207": {"dead": 0.9},
+            "DL208": {"saturated": 0.9},
+            "DL209": {"layer_ratio": 1e5},
+            "DL210": {"sharpness": 3.0},
+            "DL211": {"continued": {0.1: 0.01, 1.0: 0.2, 3.0: 0.25}},
+            "DL212": {"continued": {0.1: 0.3, 1.0: -0.5, 3.0: -2.0}},
+            "DL213": {"continued": {0.1: 0.01, 1.0: 0.1, 3.0: 0.4}},
+        }.items()
+    },
     "DL401": (
         lambda: checks.class_checks(np.array(["a", "b"]), np.array(["a", "c"])),
         lambda: checks.class_checks(np.array(["a", "b"]), np.array(["a", "b"])),
@@ -675,3 +798,56 @@ def test_a_gap_of_no_test_is_not_applicable():
     row = checks.gap_check("DL103", "?", None, 0.1, 0, 0)
     assert row.outcome == "not applicable"
     assert checks.gap_check("DL1", "?", Gap(1, 0.1, 0.0, 1.2), 0.1, 9, 5).outcome == "found"
+
+
+# --- symptoms of a fitted network --------------------------------------------------------------
+
+
+def examined(**params):
+    X = rng().standard_normal((120, 3))
+    t = table(X, (X[:, 0] > 0).astype(int))
+    net = DLClassifier(**PLAIN | {"hidden_layer_sizes": (8,), "max_epochs": 8, "batch_size": 30,
+                                  "random_state": 0} | params)  # fmt: skip
+    pipe = make_pipeline(StandardScaler(), net)
+    return symptoms_of(find_subject(pipe), pipe.fit(t.X, t.y), t, math.log(2))
+
+
+def dead_module(n_features, n_outputs):
+    first = nn.Linear(n_features, 8)
+    nn.init.constant_(first.bias, -100.0)
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(8, n_outputs))
+
+
+def saturated_module(n_features, n_outputs):
+    first = nn.Linear(n_features, 8)
+    nn.init.constant_(first.bias, 50.0)
+    return nn.Sequential(first, nn.Sigmoid(), nn.Linear(8, n_outputs))
+
+
+def test_dead_and_saturated_units_are_counted():
+    assert examined(module=dead_module, learning_rate=1e-4).dead == 1
+    assert examined(module=saturated_module, learning_rate=1e-4).saturated == 1
+    healthy = examined(optimizer="adam", learning_rate=1e-2)
+    assert healthy.dead < 0.5
+    assert math.isnan(healthy.saturated)
+
+
+def test_going_on_says_whether_the_rate_is_too_low_or_too_high():
+    low = examined(optimizer="adam", learning_rate=1e-4).continued
+    assert low[3.0] > low[1.0] > low[0.1] > 0
+    high = examined(optimizer="adam", learning_rate=3.0).continued
+    assert high[0.1] > max(high[1.0], high[3.0])
+
+
+def test_the_rate_times_the_sharpness_is_compared_with_the_limit_of_gradient_descent():
+    assert stability_limit("sgd", 0.0) == 2
+    assert stability_limit("sgd", None) == pytest.approx(3.8)
+    assert math.isnan(stability_limit("adam", None))
+    small = examined(optimizer="sgd", momentum=0.0, learning_rate=1e-3).sharpness
+    assert 0 < small < 1
+
+
+def test_rises_are_those_of_the_last_half_over_the_whole_fall():
+    assert loss_rises(np.array([1.0, 0.9, 0.8, 0.5, 0.7, 0.5, 0.7])) == pytest.approx(0.4 / 0.5)
+    assert loss_rises(np.exp(-np.arange(20.0))) == 0
+    assert math.isnan(loss_rises(np.ones(3)))

@@ -102,6 +102,46 @@ def test_every_row_of_the_table_gets_the_verdict_of_the_flow():
     assert wrong == []
 
 
+def expected_with_probes(f):
+    """The same, where brakes, a temperature and the probes' held-out gains are known as well."""
+    large = f.training is LARGE
+    if f.training is OPEN and f.training_remedy is LARGE:
+        large = f.braking not in (LARGE, LARGER)  # by more than a brake
+    shifted = f.mismatch is LARGE
+    if large:
+        return "mismatch" if shifted and LARGE.value > f.training.value else "model_bias"
+    if shifted and LARGE.value > f.estimation.value:
+        return "mismatch"
+    helped = f.braking in (LARGE, LARGER) or f.calibration is LARGE
+    found_gap = f.estimation in (LARGE, ABOVE)
+    if helped or (found_gap and (f.braking is None or f.estimation is LARGE)):
+        return "overfitting"
+    if shifted:
+        return "mismatch"
+    if found_gap or OPEN in (f.training, f.estimation):
+        return "inconclusive"
+    return "good"
+
+
+ABOVE = Gap(2 * M, 0.01, 1e-9, 2 * M + 0.02)  # found, but not so large that nothing is asked
+
+
+def test_brakes_and_probes_decide_where_the_gaps_alone_do_not():
+    rows = itertools.product(
+        (SMALL, OPEN, LARGE), (SMALL, OPEN, ABOVE, LARGE), (None, LARGE),
+        (None, SMALL, LARGE, LARGER), (None, LARGE), (None, SMALL, LARGE),
+    )  # fmt: skip
+    wrong = []
+    for training, estimation, mismatch, braking, calibration, remedy in rows:
+        f = findings(
+            training=training, estimation=estimation, mismatch=mismatch, braking=braking,
+            calibration=calibration, training_remedy=remedy,
+        )  # fmt: skip
+        if decide(f).verdict != expected_with_probes(f):
+            wrong.append(f)
+    assert wrong == []
+
+
 def test_probabilities_sum_to_one_over_all_verdicts_in_every_row():
     for row in TABLE[::7]:
         p = decide(case(row)).probabilities

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sklearn_dl.diagnosis import rules
+from sklearn_dl.diagnosis.brakes import Brakes
 from sklearn_dl.diagnosis.ledger import Measured
 from sklearn_dl.diagnosis.mismatch import Mismatch, shift_claim
 from sklearn_dl.diagnosis.probes import Probes
@@ -163,27 +164,55 @@ def _projected_fall(curve: Floats) -> float:
 
 
 def probe_checks(probes: Probes | None, margin: float, *, needed: bool) -> list[Evidence]:
-    """DL203 and DL301: does a strong optimizer, does a wider net, fit the same rows better?"""
+    """Does a strong optimizer (DL203), a wider (DL301) or freer net (DL303) fit them better?"""
     strong = "Lower training loss by a strong optimizer in the same network (A - A_opt)?"
     wide = "Lower training loss yet by a wider network that contains it (A_opt - A_cap)?"
-    source = "METHODS 2b"
+    free = "Over-regularised: share of what a wider network gains that lifting it gains already?"
+    source = "Bottou and Bousquet 2008: optimization and approximation error"
     if probes is None or not needed:
-        return [not_applicable("DL203", strong, source), not_applicable("DL301", wide, source)]
-    optimization = probes.training - probes.strong
-    capacity = min(probes.training, probes.strong) - probes.wide
+        codes = {"DL203": strong, "DL301": wide, "DL303": free}
+        return [not_applicable(code, question, source) for code, question in codes.items()]
+    optimization = probes.training - max(probes.strong, probes.reference)
+    capacity = min(probes.training, probes.strong) - max(probes.wide, probes.reference)
     share = probes.split.optimization_share
-    fits = probes.n_fits // 2
-    return [
+    rows = [
         Evidence(
             "DL203", strong, optimization, margin,
-            outcome(optimization > margin and share >= rules.HALF), probes.n_rows, fits, source,
-        ),
+            outcome(optimization > margin and share >= rules.HALF), probes.n_rows,
+            probes.n_strong, source,
+        )
+    ]  # fmt: skip
+    if not probes.n_wide:
+        return [*rows, not_applicable("DL301", wide, source), not_applicable("DL303", free, source)]
+    rows.append(
         Evidence(
             "DL301", wide, capacity, margin,
             outcome(capacity > margin and share < rules.HALF), probes.n_rows,
-            probes.n_fits - fits, source,
-        ),
-    ]  # fmt: skip
+            probes.n_wide, source,
+        )
+    )  # fmt: skip
+    if math.isnan(probes.lifted):
+        return [*rows, not_applicable("DL303", free, source)]
+    held = probes.strong - max(probes.lifted, probes.reference)
+    part = held / capacity if capacity > 0 else 0.0
+    over = held > margin and share < rules.HALF and part >= rules.HALF
+    return [
+        *rows,
+        Evidence("DL303", free, part, rules.HALF, outcome(over), probes.n_rows, 0, source),
+    ]
+
+
+def brake_check(brakes: Brakes | None, margin: float) -> Evidence:
+    """DL304: does an early stop, decay, dropout or a narrower network lower the held-out loss?"""
+    code, source = "DL304", "Belkin et al. 2019: interpolation alone is no harm"
+    question = "Lower held-out loss by a brake (early stop, decay, dropout, narrower)?"
+    if brakes is None or not math.isfinite(brakes.best.gain.value):
+        return not_applicable(code, question, source)
+    gain = brakes.best.gain
+    found = gain.value > margin and gain.p_positive() < rules.ALPHA
+    return Evidence(
+        code, question, gain.value, margin, outcome(found), brakes.n_rows, brakes.n_fits, source
+    )
 
 
 def class_checks(y: NDArray[np.generic], y_test: NDArray[np.generic] | None) -> list[Evidence]:

@@ -55,6 +55,8 @@ class Job:
         those of a learnt group say nothing about a new one.
     keep_outputs : bool
         Whether probabilities or predictions are wanted beside the losses.
+    keep_fitted : bool
+        Whether the fitted estimator is wanted.
     """
 
     estimator: Any
@@ -70,6 +72,7 @@ class Job:
     inside: Rows | None = None
     validation: Rows | None = None
     keep_outputs: bool = False
+    keep_fitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class FoldFit:
         Columns of the probabilities.
     inside_score : float
         The user's metric on the ``inside`` rows.
+    fitted : estimator or None
+        Where it was asked for.
     """
 
     train: Rows
@@ -112,6 +117,7 @@ class FoldFit:
     outputs: dict[str, Floats] = field(default_factory=dict)
     classes: Any = None
     inside_score: float = math.nan
+    fitted: Any = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,7 @@ def fit_one(job: Job, loss: RowLoss) -> FoldFit:
         outputs if job.keep_outputs else {},
         getattr(fitted, "classes_", None),
         within.score,
+        fitted if job.keep_fitted else None,
     )
 
 

@@ -1,8 +1,11 @@
-"""Two nets that separate bias from optimization: the same one trained strongly, and a wider one.
+"""Networks that separate bias from optimization, trained in two rounds on one fold.
 
-If a strong optimizer reaches a much lower training loss in the *same* network, good weights
-existed and were not found: optimization. If only a larger network that contains it does, the
-network was too simple: bias (METHODS 2b). Both are judged on the rows they learn.
+First the *same* class of functions, its regularisation kept, under strong optimizers: if that
+closes the gap to what others predict held out, good weights existed and were not found. Only where
+it does not, the same network without its regularisation, and a wider one that contains it: if those
+close the rest, the network was held back or too simple. All are judged on the rows they learn, in
+evaluation mode; what lies below the reference is memory and counts for neither
+(Bottou and Bousquet 2008).
 """
 
 from __future__ import annotations
@@ -13,24 +16,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, fit_jobs
-from sklearn_dl.diagnosis.ledger import Split, split_training_gap
+from sklearn_dl.diagnosis.ledger import Split
 from sklearn_dl.diagnosis.references import capped_folds
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean
 from sklearn_dl.diagnosis.subject import Subject
+from sklearn_dl.diagnosis.supersets import Beside, Reinitialised
 from sklearn_dl.diagnosis.table import Folds, Table
 from sklearn_dl.recipes import auto_batch_size, auto_max_epochs
 
-__all__ = ["Probes", "run_probes", "strong_params", "wide_params"]
+__all__ = ["Probes", "lifted_params", "run_probes", "strong_params", "wide_params"]
 
 Floats = NDArray[np.float64]
+Params = dict[str, Any]
 
-WIDER = 4  # METHODS 2b: nested superset, four times as wide
+WIDER = 4  # a nested superset, four times as wide
+NARROWEST = 64  # and at least so wide
+TINY = 3  # units; so few have many bad starts (Safran and Shamir 2018), so they are restarted
 RATES = {"quick": (2e-3,), "standard": (1e-2, 2e-3), "thorough": (1e-2, 2e-3, 5e-4)}
-MIN_STEPS = 2000  # a strong optimizer gets this many steps at least, or the user's number
+RESTARTS = {"quick": 2, "standard": 3, "thorough": 8}  # of tiny networks, at each rate
+MIN_STEPS = 1500  # a strong optimizer gets this many steps at least, or the user's number
 MAX_EPOCHS = 400
 MAX_BATCH = 128  # small batches make steps cheap, and the noise helps to leave plateaus
+LIFTED = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augmentation": None}
 
 
 @dataclass(frozen=True)
@@ -39,43 +49,60 @@ class Probes:
 
     Attributes
     ----------
-    training, strong, wide : float
-        A, A_opt and A_cap on the first fold's training rows.
+    training, reference : float
+        A, and F on the same rows (held out there).
+    strong, lifted, wide : float
+        A_opt, the loss without regularisation (NaN where there is none or it was not asked for),
+        and A_cap (that of ``strong`` where it was not asked for).
     split : Split
         Division of the training gap.
-    strong_params, wide_params : dict
-        Parameters of the network that reached A_opt and A_cap.
-    strong_gain, wide_gain : Estimate
+    strong_params, lifted_params, wide_params : dict
+        Parameters of the network that reached them.
+    strong_gain, lifted_gain, wide_gain : Estimate
         How far each lowers the loss on the fold's held-out rows.
-    n_rows, n_fits : int
-        Rows compared, fits made.
+    n_rows : int
+        Rows compared.
+    n_strong, n_wide : int
+        Fits made in the first and in the second round.
     """
 
     training: float
+    reference: float
     strong: float
+    lifted: float
     wide: float
     split: Split
-    strong_params: dict[str, Any]
-    wide_params: dict[str, Any]
+    strong_params: Params
+    lifted_params: Params
+    wide_params: Params
     strong_gain: Estimate
+    lifted_gain: Estimate
     wide_gain: Estimate
     n_rows: int
-    n_fits: int
+    n_strong: int
+    n_wide: int
+
+    @property
+    def best_gain(self) -> Estimate:
+        """What the probe gains on held-out rows that closes the larger part of the gap."""
+        if self.split.optimization_share >= rules.HALF or not self.n_wide:
+            return self.strong_gain
+        return self.wide_gain
 
 
-def strong_params(subject: Subject, n_train: int, rate: float) -> dict[str, Any]:
+def strong_params(subject: Subject, n_train: int, rate: float) -> Params:
     """Same function class and regularisation, another way to its weights.
 
     Adam with a cosine schedule, warm-up and clipping; cross-entropy where it was MSE on
     probabilities; standardised inputs where they came raw (a linear change the first layer can
-    undo).
+    undo); tanh for sigmoid, which is the same function up to scale and shift.
     """
     batch = subject.setting("batch_size", "auto")
     batch = min(auto_batch_size(n_train) if batch == "auto" else int(batch), MAX_BATCH)
     epochs = subject.setting("max_epochs", "auto")
     epochs = auto_max_epochs(n_train) if epochs == "auto" else int(epochs)
     enough = min(MAX_EPOCHS, -(-MIN_STEPS * batch // n_train))
-    params: dict[str, Any] = {
+    params: Params = {
         "optimizer": "adamw" if subject.setting("optimizer") == "adamw" else "adam",
         "learning_rate": rate,
         "momentum": None,
@@ -92,27 +119,54 @@ def strong_params(subject: Subject, n_train: int, rate: float) -> dict[str, Any]
         params["loss"] = "cross_entropy"
     if subject.setting("preprocessing", "auto") is None:
         params["preprocessing"] = "standard"
+    if subject.setting("activation") == "sigmoid" and not callable(subject.setting("module")):
+        params["activation"] = "tanh"
     return params
 
 
-def wide_params(subject: Subject, n_train: int, rate: float) -> dict[str, Any] | None:
-    """The strong optimizer in a network that contains the user's; None where it cannot be widened.
+def _same_class(subject: Subject, n_train: int, budget: str) -> list[Params]:
+    """Strong ways to weights of the same class of functions."""
+    tried = [strong_params(subject, n_train, rate) for rate in RATES[budget]]
+    module, sizes = subject.setting("module"), subject.setting("hidden_layer_sizes", ())
+    if callable(module):
+        own = subject.core.get_params(deep=False)["random_state"]
+        return [p | {"module": Reinitialised(module), "random_state": own} for p in tried] + tried[
+            -1:
+        ]
+    if len(sizes) > 1 and subject.setting("normalization") is None:
+        # In evaluation mode a batch normalisation is an affine map, which the layer before can be.
+        tried.append(tried[0] | {"normalization": "batch"})
+    if sizes and min(sizes) <= TINY:
+        seed = int(subject.setting("random_state") or 0)
+        tried += [
+            params | {"random_state": seed + k}
+            for params in tried
+            for k in range(1, RESTARTS[budget])
+        ]
+    return tried
 
-    Regularisation is lifted before the network is widened: too much of it is bias too.
-    """
-    if callable(subject.setting("module")):
+
+def lifted_params(subject: Subject, n_train: int, rate: float) -> Params | None:
+    """The strong optimizer without the network's regularisation; None where it has none."""
+    now = subject.core.get_params(deep=False)
+    if not any(now.get(name) for name in LIFTED):
         return None
-    widths = tuple(WIDER * h for h in subject.setting("hidden_layer_sizes", ()))
-    lifted = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augmentation": None}
+    return strong_params(subject, n_train, rate) | {k: v for k, v in LIFTED.items() if k in now}
+
+
+def wide_params(subject: Subject, n_train: int, rate: float) -> Params:
+    """The strong optimizer, unregularised, in a network that contains the user's."""
+    now = subject.core.get_params(deep=False)
     params = strong_params(subject, n_train, rate)
-    params |= {k: v for k, v in lifted.items() if k in subject.core.get_params(deep=False)}
-    return params | {"hidden_layer_sizes": widths or (64,), "activation": _bends(subject)}
-
-
-def _bends(subject: Subject) -> Any:
-    """A wide net of identities is still linear."""
-    activation = subject.setting("activation")
-    return "relu" if activation == "identity" else activation
+    params |= {k: v for k, v in LIFTED.items() if k in now}
+    module = subject.setting("module")
+    if callable(module):
+        return params | {"module": Beside(Reinitialised(module), 2 * NARROWEST)}
+    widths = tuple(max(NARROWEST, WIDER * h) for h in now.get("hidden_layer_sizes", ()))
+    params |= {"hidden_layer_sizes": widths or (NARROWEST,)}
+    if now.get("activation") == "identity":  # a wide net of identities is still linear
+        params["activation"] = "relu"
+    return params
 
 
 def run_probes(
@@ -121,61 +175,130 @@ def run_probes(
     table: Table,
     folds: Folds,
     loss: RowLoss,
+    reference: Floats,
     *,
     budget: str,
     prior_loss: float,
     seed: int = 0,
 ) -> Probes | None:
-    """Train the probes on the first fold, the rates together, and compare training losses.
+    """Train the probes on the first fold, those of a round together, and compare training losses.
+
+    Parameters
+    ----------
+    reference : ndarray of shape (n,)
+        Held-out losses of the best model of the pool, by row of the table.
 
     Returns
     -------
     Probes or None
-        None where the estimator holds no network of ours, or one that cannot be widened.
+        None where the estimator holds no network of ours.
     """
     if not subject.is_network:
         return None
     capped, _ = capped_folds(folds, table, seed, stratify=subject.task == "classification")
     train, test = capped.splits[0]
-    settings: list[tuple[str, dict[str, Any]]] = []
+    bench = _Bench(subject, table, train, test, loss, prior_loss)
     if capped is not folds:  # the user's own fit on the rows that the probes learn
-        settings.append(("own", {}))
-    for rate in RATES[budget]:
-        settings.append(("strong", strong_params(subject, len(train), rate)))
-        wide = wide_params(subject, len(train), rate)
-        if wide is None:
-            return None
-        settings.append(("wide", wide))
-    jobs = [
-        Job(subject.with_params(**params), table, train, test, subject.fit_prefix)
-        for _, params in settings
-    ]
-    fits = fit_jobs(jobs, loss)
-    weights = table.loss_weight[train]
-
-    def known(losses: Floats) -> Floats:
-        """A fit that diverged is worth no more than the prior."""
-        return np.where(np.isfinite(losses), losses, prior_loss)
-
-    def best(kind: str) -> tuple[dict[str, Any], FoldFit]:
-        tried = [(p, f) for (k, p), f in zip(settings, fits, strict=True) if k == kind]
-        return min(tried, key=lambda pair: row_mean(known(pair[1].train_losses), weights).value)
-
-    (strong, strong_fit), (wide, wide_fit) = best("strong"), best("wide")
-    if capped is not folds:
-        first = best("own")[1]
-    a, a_opt, a_cap = (known(f.train_losses) for f in (first, strong_fit, wide_fit))
-    b, b_opt, b_cap = (known(f.test_losses) for f in (first, strong_fit, wide_fit))
-    held_out = table.loss_weight[test]
+        first = bench.fit([{}])[0][1]
+    a, target = bench.mean(first), row_mean(reference[train], bench.weights).value
+    strong, strong_fit = bench.best(_same_class(subject, len(train), budget))
+    n_strong = bench.n_fits
+    opened = max(a - target, 0.0)
+    closed = a - max(bench.mean(strong_fit), target)
+    second = opened == 0 or closed < rules.DECIDED * opened or budget == "thorough"
+    lifted: tuple[Params, FoldFit] | None = None
+    wide, wide_fit = strong, strong_fit
+    if second:
+        rate = strong["learning_rate"]
+        asked = [wide_params(subject, len(train), r) for r in sorted({rate, 2e-3})]
+        free = lifted_params(subject, len(train), rate)
+        fits = bench.fit([*asked, *([] if free is None else [free])])
+        wide, wide_fit = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]))
+        lifted = None if free is None else fits[-1]
+    unknown = Estimate(np.nan, np.nan)
     return Probes(
-        row_mean(a, weights).value,
-        row_mean(a_opt, weights).value,
-        row_mean(a_cap, weights).value,
-        split_training_gap(a, a_opt, a_cap, weights),
+        a,
+        target,
+        bench.mean(strong_fit),
+        np.nan if lifted is None else bench.mean(lifted[1]),
+        bench.mean(wide_fit),
+        _split(bench, first, strong_fit, wide_fit, reference[train]),
         strong,
-        wide,
-        paired_difference(b, b_opt, held_out),
-        paired_difference(b, b_cap, held_out),
+        {} if lifted is None else lifted[0],
+        wide if second else {},
+        bench.gain(first, strong_fit),
+        unknown if lifted is None else bench.gain(first, lifted[1]),
+        bench.gain(first, wide_fit) if second else unknown,
         len(train),
-        len(jobs),
+        n_strong,
+        bench.n_fits - n_strong,
     )
+
+
+class _Bench:
+    """One fold on which networks are trained and compared."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        table: Table,
+        train: NDArray[np.int64],
+        test: NDArray[np.int64],
+        loss: RowLoss,
+        prior_loss: float,
+    ) -> None:
+        self.subject, self.table, self.train, self.test = subject, table, train, test
+        self.loss, self.prior_loss = loss, prior_loss
+        self.weights, self.test_weights = table.loss_weight[train], table.loss_weight[test]
+        self.n_fits = 0
+
+    def fit(self, settings: list[Params]) -> list[tuple[Params, FoldFit]]:
+        """Networks with these settings, trained together."""
+        jobs = [
+            Job(
+                self.subject.with_params(**params), self.table, self.train, self.test,
+                self.subject.fit_prefix,
+            )
+            for params in settings
+        ]  # fmt: skip
+        self.n_fits += len(jobs)
+        return list(zip(settings, fit_jobs(jobs, self.loss), strict=True))
+
+    def known(self, losses: Floats) -> Floats:
+        """A fit that diverged is worth no more than the prior."""
+        return np.where(np.isfinite(losses), losses, self.prior_loss)
+
+    def mean(self, fit: FoldFit) -> float:
+        """Training loss."""
+        return row_mean(self.known(fit.train_losses), self.weights).value
+
+    def best(self, settings: list[Params]) -> tuple[Params, FoldFit]:
+        """The setting of the lowest training loss."""
+        return min(self.fit(settings), key=lambda pair: self.mean(pair[1]))
+
+    def gain(self, before: FoldFit, after: FoldFit) -> Estimate:
+        """Fall of the held-out loss."""
+        return paired_difference(
+            self.known(before.test_losses), self.known(after.test_losses), self.test_weights
+        )
+
+
+def _split(bench: _Bench, own: FoldFit, strong: FoldFit, wide: FoldFit, reference: Floats) -> Split:
+    """Share of the training gap that the same class of functions closes.
+
+    ``(A - A_opt) / (A - max(F, A_cap))``, at most 1: what a network fits better than anybody
+    predicts held out is no part of the gap. Share 0 where no probe fits better.
+    """
+    a, opt, cap = (bench.known(f.train_losses) for f in (own, strong, wide))
+    mean_a, mean_opt, mean_cap, f = (
+        row_mean(x, bench.weights).value for x in (a, opt, cap, reference)
+    )
+    floor = max(f, min(mean_cap, mean_opt))
+    whole, closed = mean_a - floor, mean_a - mean_opt
+    if whole <= 0 or closed <= 0:
+        return Split(0.0, 0.0)
+    share = min(1.0, closed / whole)
+    lowest = reference if floor == f else cap if mean_cap <= mean_opt else opt
+    # Delta method for a ratio of means on the same rows.
+    residual = (a - opt) - closed / whole * (a - lowest)
+    return Split(share, row_mean(residual, bench.weights).stderr / whole if share < 1 else 0.0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sklearn_dl.diagnosis.brakes import Brakes, brake_settings
 from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.rules import Decision, Verdict
+from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.recipes import auto_max_epochs
 
@@ -49,9 +51,12 @@ class Remedy:
 def find_remedies(
     subject: Subject,
     decision: Decision,
-    probes: Probes | None,
     codes: Iterable[str],
     n_train: int,
+    *,
+    probes: Probes | None = None,
+    brakes: Brakes | None = None,
+    calibration: Estimate | None = None,
     shift: str | None = None,
 ) -> list[Remedy]:
     """Remedies of a verdict, measured ones first, by gain.
@@ -76,21 +81,21 @@ def find_remedies(
     if verdict is Verdict.INCONCLUSIVE:
         first = [Remedy({}, action, why) for action, why in _ACTIONS[verdict]]
         verdict = max(decision.probabilities, key=lambda v: decision.probabilities[v])
-    makers = {
-        Verdict.OPTIMIZATION: _optimization,
-        Verdict.MODEL_BIAS: _model_bias,
-        Verdict.OVERFITTING: _overfitting,
+    makers: dict[Verdict, Callable[[], list[Remedy]]] = {
+        Verdict.OPTIMIZATION: lambda: _optimization(subject, probes, found, n_train),
+        Verdict.MODEL_BIAS: lambda: _model_bias(subject, probes, found),
+        Verdict.OVERFITTING: lambda: _overfitting(subject, brakes),
     }
     if verdict in makers and subject.is_network:
-        remedies = makers[verdict](subject, probes, found, n_train)
-        remedies = [_prefixed(subject, remedy) for remedy in remedies]
+        remedies = [_prefixed(subject, remedy) for remedy in makers[verdict]()]
     else:
         actions = _ACTIONS.get(verdict, ())
         if verdict is Verdict.MISMATCH:
             actions = tuple(_mismatch(shift, found))
         remedies = [Remedy({}, action, why) for action, why in actions]
     if verdict is Verdict.OVERFITTING and "DL302" in found:
-        remedies.insert(0, _CALIBRATE)
+        gain = calibration or Estimate(math.nan, math.nan)
+        remedies.insert(0, replace(_CALIBRATE, gain=gain.value, gain_stderr=gain.stderr))
     known = {remedy.action for remedy in first}
     remedies = first + [remedy for remedy in remedies if remedy.action not in known]
     remedies = [remedy for remedy in remedies if not remedy.gain <= 0]  # measured, and no help
@@ -241,11 +246,19 @@ def _round(rate: float) -> float:
     return float(f"{rate:.12g}")
 
 
-def _model_bias(
-    subject: Subject, probes: Probes | None, found: set[str], n_train: int
-) -> list[Remedy]:
+def _model_bias(subject: Subject, probes: Probes | None, found: set[str]) -> list[Remedy]:
     remedies = []
-    if probes is not None and "DL301" in found:
+    if probes is not None and probes.lifted_params and "DL303" in found:
+        remedies.append(
+            Remedy(
+                _changes(subject, probes.lifted_params),
+                "switch the regularisation off and train strongly",
+                f"training loss {probes.strong:.3g} fell to {probes.lifted:.3g}",
+                probes.lifted_gain.value,
+                probes.lifted_gain.stderr,
+            )
+        )
+    if probes is not None and probes.wide_params and "DL301" in found:
         remedies.append(
             Remedy(
                 _changes(subject, probes.wide_params),
@@ -268,26 +281,17 @@ def _model_bias(
     return remedies
 
 
-def _overfitting(
-    subject: Subject, probes: Probes | None, found: set[str], n_train: int
-) -> list[Remedy]:
+def _overfitting(subject: Subject, brakes: Brakes | None) -> list[Remedy]:
     why = "out of fold it does worse than on its own rows and than another model"
-    remedies = []
-    if not subject.setting("early_stopping", False):
-        remedies.append(
-            Remedy({"early_stopping": True}, "stop where a validation part is best", why)
-        )
-    decay = max(10 * float(subject.setting("weight_decay", 0) or 0), 1e-2)
-    remedies.append(Remedy({"weight_decay": decay}, "raise weight decay", why))
-    dropout = float(subject.setting("dropout", 0) or 0)
-    if dropout < 0.5:
-        remedies.append(Remedy({"dropout": min(0.5, dropout + 0.2)}, "raise dropout", why))
-    sizes = tuple(subject.setting("hidden_layer_sizes", ()))
-    if sizes and not callable(subject.setting("module")):
-        halved = tuple(max(1, h // 2) for h in sizes)
-        remedies.append(Remedy({"hidden_layer_sizes": halved}, "halve the layers", why))
-    remedies.append(Remedy({}, *_MORE_ROWS))
-    return remedies
+    if brakes is not None:
+        why = "it lowered the loss on rows the network did not learn"
+        remedies = [
+            Remedy(_changes(subject, b.params), b.action, why, b.gain.value, b.gain.stderr)
+            for b in brakes.tried
+        ]
+    else:
+        remedies = [Remedy(_changes(subject, p), a, why) for p, a in brake_settings(subject)]
+    return [*remedies, Remedy({}, *_MORE_ROWS)]
 
 
 def param_grid(subject: Subject, remedies: Iterable[Remedy]) -> dict[str, list[Any]]:

@@ -12,11 +12,13 @@ import pandas as pd
 from sklearn.base import clone
 
 from sklearn_dl.diagnosis import words
+from sklearn_dl.diagnosis.brakes import Brakes
 from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, fit_table, jobs_on
 from sklearn_dl.diagnosis.ledger import Measured
+from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.remedies import Gain, Remedy
 from sklearn_dl.diagnosis.row_losses import RowLoss
-from sklearn_dl.diagnosis.rules import Decision, Verdict
+from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict
 from sklearn_dl.diagnosis.statistics import paired_difference
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.table import Folds, Table
@@ -44,6 +46,9 @@ class Study:
     scores: dict[str, float]
     n_fits: int
     evidence: pd.DataFrame
+    findings: Findings
+    probes: Probes | None
+    brakes: Brakes | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,9 @@ ALPHA = 0.05  # family-wise level of the three claims (Holm)
 MARGIN_SHARE = 0.05  # METHODS 2.0: a gap below 5 % of what can be learnt is not worth mending
 MARGIN_FLOOR = 0.01  # METHODS 2.0: nor one below 0.01 (nats, or a share of Var(y))
 GOOD_FACTOR = 2.0  # METHODS 2.0: `good` is earned when every upper limit lies below 2 m
-HALF = 0.5  # METHODS 2b: a cause must explain half of the training gap
+HALF = 0.5  # a cause must explain half of a gap to be called its cause
+DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: two to one)
+WIDE = 3.0  # in margins: an estimation gap so large is overfitting though no brake was found
 NO_SIGNAL_SHARE = 0.05  # no reference can be more than 5 % of the prior's loss below the prior
 
 
@@ -104,6 +106,14 @@ class Findings:
         Share of the fits that diverged.
     n_rows : int
         Rows the gaps were measured on.
+    braking : Gap or None
+        How far the best brake (early stop, decay, dropout, narrower) lowers the held-out loss;
+        None where none was tried.
+    calibration : Gap or None
+        How far one temperature lowers it; None where it was not asked.
+    training_remedy : Gap or None
+        How far the probe that closes the training gap (the strong optimizer, or the wider network)
+        lowers the held-out loss of the first fold; None where no probe was trained.
     """
 
     margin: float
@@ -116,6 +126,9 @@ class Findings:
     optimization_share_stderr: float | None
     diverged_share: float
     n_rows: int
+    braking: Gap | None = None
+    calibration: Gap | None = None
+    training_remedy: Gap | None = None
 
 
 @dataclass(frozen=True)
@@ -174,21 +187,54 @@ def _verdict(f: Findings) -> Verdict:
     if f.diverged_share >= HALF:
         return Verdict.OPTIMIZATION
     shifted = f.mismatch if f.mismatch is not None and found(f.mismatch, m) else None
-    if found(f.training, m):
+    if large(f):
         if shifted is not None and shifted.value > f.training.value:
             return Verdict.MISMATCH
         return _training_cause(f.optimization_share)
-    if shifted is None and _no_signal(f):
+    if shifted is None and _no_signal(f) and not helped(f):
         return Verdict.NO_SIGNAL
     if shifted is not None and shifted.value > f.estimation.value:
         return Verdict.MISMATCH
-    if found(f.estimation, m):
+    if overfits(f):
         return Verdict.OVERFITTING
     if shifted is not None:
         return Verdict.MISMATCH
+    if found(f.estimation, m):  # another model does better, and nothing that was tried helps
+        return Verdict.INCONCLUSIVE
     if all(settled(gap, m) for gap in (f.training, f.estimation, f.mismatch)):
         return Verdict.GOOD
     return Verdict.INCONCLUSIVE
+
+
+def large(f: Findings) -> bool:
+    """Whether the training loss is large.
+
+    It is above what others predict held out; or it seems so, and the probe that fits these rows
+    better predicts other rows better too, by more than any brake does.
+    """
+    m, remedy = f.margin, f.training_remedy
+    if found(f.training, m):
+        return True
+    if not (f.training.value > m and remedy is not None and found(remedy, m)):
+        return False
+    return f.braking is None or f.braking.value < remedy.value
+
+
+def helped(f: Findings) -> bool:
+    """Whether a brake or a temperature lowers the held-out loss by what matters."""
+    return found(f.braking, f.margin) or found(f.calibration, f.margin)
+
+
+def overfits(f: Findings) -> bool:
+    """Whether the loss on new rows is larger than it need be.
+
+    A brake helps; or another model does far better; or it does better and no brake was asked for.
+    """
+    if helped(f):
+        return True
+    if not found(f.estimation, f.margin):
+        return False
+    return f.braking is None or f.estimation.value > WIDE * f.margin
 
 
 def _training_cause(optimization_share: float | None) -> Verdict:

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 
-from sklearn_dl.diagnosis import checks, references, split_checks
+from sklearn_dl.diagnosis import checks, references, rules, split_checks
+from sklearn_dl.diagnosis.brakes import Brakes, try_brakes
 from sklearn_dl.diagnosis.fold_fits import FoldFit, RowLosses, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Measured, build_ledger, measure
 from sklearn_dl.diagnosis.mismatch import Mismatch, examine
@@ -20,10 +21,12 @@ from sklearn_dl.diagnosis.own_loss import Aim, row_loss
 from sklearn_dl.diagnosis.probes import Probes, run_probes
 from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.result import Diagnosis, Study
-from sklearn_dl.diagnosis.rules import Decision, Findings, decide
+from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, decide
 from sklearn_dl.diagnosis.scores import metric_by_entry, scores_by_rows
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean
 from sklearn_dl.diagnosis.subject import Subject
+from sklearn_dl.diagnosis.symptom_checks import symptom_checks
+from sklearn_dl.diagnosis.symptoms import Symptoms, symptoms_of
 from sklearn_dl.diagnosis.table import Folds, Table
 from sklearn_dl.diagnosis.tails import Tail, heavy_tail, robust_loss
 from sklearn_dl.diagnosis.temperature import Predicted, tempered_losses
@@ -88,23 +91,33 @@ class Run:
         measured = self.compare(fits, pool, self.loss)
         diverged = sum(f.failure is not None for f in fits)
         large = measured.training_gap.value > measured.margin or diverged > 0
-        probes = None
+        probes = brakes = symptoms = None
         if large:
-            probes = self.attempt("probing", lambda: self.probes(fits[0], measured.prior.value))
+            probes = self.attempt("probing", lambda: self.probes(fits, pool, measured))
+            symptoms = self.attempt("examining", lambda: self.symptoms(fits[0], measured))
+        calibration = self.overconfidence(fits, measured)
+        if not rules.found(measured.claims["training"], measured.margin):
+            brakes = self.attempt("braking", lambda: self.brakes(fits, measured, calibration))
         moved = self.attempt("comparing the tables", lambda: self.mismatch(fits, measured))
         ordered = self.attempt("ordering the folds", lambda: self.ordered(pool))
-        decision = decide(find(measured, probes, diverged / len(fits)))
-        tail = self.tail(fits, pool, measured, probes, decision)
-        evidence = self.evidence(fits, measured, probes, moved, ordered, tail, large=large)
+        findings = find(measured, probes, diverged / len(fits), brakes, calibration)
+        decision = decide(findings)
+        tail = self.tail(fits, pool, measured, findings, decision)
+        evidence = self.evidence(
+            fits, measured, probes, symptoms, brakes, calibration, moved, ordered, tail,
+            large=large,
+        )  # fmt: skip
         found = evidence.loc[evidence["outcome"] == "found", "code"]
         n_train = len(self.folds.splits[0][0])
         remedies = find_remedies(
-            self.subject, decision, probes, found, n_train, None if moved is None else moved.name
-        )
+            self.subject, decision, found, n_train, probes=probes, brakes=brakes,
+            calibration=calibration, shift=None if moved is None else moved.name,
+        )  # fmt: skip
         study = Study(
             self.subject, self.subject.estimator, self.table, self.test, self.folds, self.loss,
             tuple(fits), measured, decision, tuple(self.notes), scores_by_rows(fits, self.scorer),
-            int(evidence["fits"].sum()), evidence,
+            int(evidence["fits"].sum()), evidence, findings,
+            probes, brakes,
         )  # fmt: skip
         probabilities = pd.Series(
             {v.value: p for v, p in decision.probabilities.items()}, name="probability"
@@ -126,6 +139,7 @@ class Run:
             self.folds, self.subject.estimator, self.table, fit_prefix=self.subject.fit_prefix,
             extra=self.test, scorer=self.scorer, keep_outputs=True,
         )  # fmt: skip
+        jobs[0] = replace(jobs[0], keep_fitted=True)
         fits = fit_jobs(jobs, self.loss, lambda: self.tell("fitting the folds"))
         failures = [f.failure for f in fits if f.failure is not None]
         if failures:
@@ -181,11 +195,35 @@ class Run:
             later=own.held_out if within else None, clusters=table.clusters,
         )  # fmt: skip
 
-    def probes(self, first: FoldFit, prior_loss: float) -> Probes | None:
-        """The strong and the wide net."""
+    def probes(
+        self, fits: list[FoldFit], pool: dict[str, list[FoldFit]], measured: Measured
+    ) -> Probes | None:
+        """The same network under strong optimizers, and larger ones."""
+        rows = by_row(pool.get(measured.reference_name, fits), len(self.table))
+        reference = rows.inside if self.folds.inside else rows.held_out
         return run_probes(
-            self.subject, first, self.table, self.folds, self.loss, budget=self.budget,
-            prior_loss=prior_loss, seed=self.seed,
+            self.subject, fits[0], self.table, self.folds, self.loss, reference,
+            budget=self.budget, prior_loss=measured.prior.value, seed=self.seed,
+        )  # fmt: skip
+
+    def symptoms(self, first: FoldFit, measured: Measured) -> Symptoms | None:
+        """What the first fold's fit shows of its training."""
+        rows = self.table.take(first.train)
+        return symptoms_of(self.subject, first.fitted, rows, measured.prior.value)
+
+    def brakes(
+        self, fits: list[FoldFit], measured: Measured, calibration: Estimate | None
+    ) -> Brakes | None:
+        """Whether holding the network back helps; not asked where its held-out loss is low."""
+        gap, m = measured.claims["estimation"], measured.margin
+        room = measured.held_out.value - measured.training.value
+        if self.budget == "quick" or room <= m:
+            return None
+        known = rules.found(gap, m) and gap.value > rules.WIDE * m
+        calibrated = calibration is not None and rules.found(as_gap(calibration), m)
+        return try_brakes(
+            self.subject, fits, self.table, self.folds, self.loss, m,
+            decided=known or calibrated, thorough=self.budget == "thorough",
         )  # fmt: skip
 
     def mismatch(self, fits: list[FoldFit], measured: Measured) -> Mismatch | None:
@@ -225,7 +263,7 @@ class Run:
         fits: list[FoldFit],
         pool: dict[str, list[FoldFit]],
         measured: Measured,
-        probes: Probes | None,
+        findings: Findings,
         decision: Decision,
     ) -> Tail | None:
         """Where few rows carry the loss: the verdict on absolute errors of the same fits."""
@@ -241,8 +279,11 @@ class Run:
             {name: [_rejudged(f, other, y, y_test) for f in fs] for name, fs in pool.items()},
             other,
         )
-        share = sum(f.failure is not None for f in fits) / len(fits)
-        verdict = decide(find(again, probes, share)).verdict
+        gaps = find(again, None, findings.diverged_share)
+        told = ("optimization_share", "optimization_share_stderr", "braking", "calibration",
+                "training_remedy")  # fmt: skip
+        gaps = replace(gaps, **{name: getattr(findings, name) for name in told})
+        verdict = decide(gaps).verdict
         holds = verdict is decision.verdict
         self.notes.append(
             f"1 % of the rows carry {carried.share:.0%} of the loss; on {other.name} the verdict "
@@ -257,6 +298,9 @@ class Run:
         fits: list[FoldFit],
         measured: Measured,
         probes: Probes | None,
+        symptoms: Symptoms | None,
+        brakes: Brakes | None,
+        calibration: Estimate | None,
         moved: Mismatch | None,
         ordered: tuple[Estimate, int] | None,
         tail: Tail | None,
@@ -274,8 +318,10 @@ class Run:
                 *checks.tail_checks(tail),
                 checks.divergence_check(diverged, len(fits), n),
                 checks.still_falling_check([f.loss_curve for f in fits], n, needed=large),
+                *symptom_checks(symptoms),
                 *checks.probe_checks(probes, measured.margin, needed=large),
-                checks.overconfidence_check(self.overconfidence(fits, measured), measured),
+                checks.brake_check(brakes, measured.margin),
+                checks.overconfidence_check(calibration, measured),
                 *checks.class_checks(table.y, y_test),
                 *checks.mismatch_checks(moved, measured, n_test),
                 *split_checks.split_checks(folds, table, measured, classify=self.classify),
@@ -303,7 +349,18 @@ class Run:
         return paired_difference(before, tempered, self.table.loss_weight, self.table.clusters)
 
 
-def find(measured: Measured, probes: Probes | None, diverged_share: float) -> Findings:
+def as_gap(estimate: Estimate) -> Gap:
+    """An estimate as the rules take it, a claim by itself."""
+    return Gap(estimate.value, estimate.stderr, estimate.p_positive(), estimate.upper())
+
+
+def find(
+    measured: Measured,
+    probes: Probes | None,
+    diverged_share: float,
+    brakes: Brakes | None = None,
+    calibration: Estimate | None = None,
+) -> Findings:
     """What the rules need of the measurements."""
     claims = measured.claims
     return Findings(
@@ -317,6 +374,9 @@ def find(measured: Measured, probes: Probes | None, diverged_share: float) -> Fi
         optimization_share_stderr=None if probes is None else probes.split.stderr,
         diverged_share=diverged_share,
         n_rows=measured.n_rows,
+        braking=None if brakes is None else as_gap(brakes.best.gain),
+        calibration=None if calibration is None else as_gap(calibration),
+        training_remedy=None if probes is None else as_gap(probes.best_gain),
     )
 
 

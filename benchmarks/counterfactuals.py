@@ -1,0 +1,306 @@
+"""What is true of a planted case: which intervention closes which gap, measured.
+
+Nothing here comes from the package's diagnosis. Stage by stage: while the network fits its own
+rows worse than another model predicts fresh ones, the question is whether the same function class
+(its regularisation kept) can be trained to fit them, or only a larger or freer one; then whether
+anything lowers the loss on thousands of fresh rows; then whether learning from rows like the test
+rows closes what these cost more. Gains below half a margin are nothing, above one and a half
+something, and between them either answer is right.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from planted import Case, OwnInit
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_dl import batched_fits
+
+SEEDS = (11, 12)
+STEPS = 1200  # at least, for whoever is trained strongly
+LOW, HIGH = 0.5, 1.5  # in margins: below is nothing, above is something
+ACTIVATIONS = {torch.nn.Sigmoid: "sigmoid", torch.nn.ReLU: "relu", torch.nn.Tanh: "tanh"}
+
+Fit = tuple[Any, pd.DataFrame, Any, list[tuple[pd.DataFrame, Any]]]
+
+
+class Judge:
+    """Mean losses in the units of the diagnosis, with the case's own class weights."""
+
+    def __init__(self, case: Case) -> None:
+        self.classify = case.task == "classification"
+        self.balanced = case.params.get("class_weight") == "balanced"
+        self.y = case.y
+        self.prior = self._prior()
+
+    def weights(self, y: Any) -> Any:
+        if not self.balanced:
+            return np.ones(len(y))
+        classes = np.unique(self.y)
+        table = dict(zip(classes, compute_sample_weight("balanced", self.y, indices=None)[
+            [int(np.flatnonzero(self.y == c)[0]) for c in classes]], strict=True))  # fmt: skip
+        return np.array([table.get(label, 1.0) for label in y])
+
+    def _prior(self) -> float:
+        if not self.classify:
+            return 1.0
+        w = self.weights(self.y)
+        p = np.array([w[self.y == c].sum() for c in np.unique(self.y)]) / w.sum()
+        return float(-(p * np.log(p)).sum())
+
+    def __call__(self, model: Any, X: pd.DataFrame, y: Any) -> float:
+        return float(np.average(self.rows(model, X, y), weights=self.weights(y)))
+
+    def rows(self, model: Any, X: pd.DataFrame, y: Any) -> Any:
+        if not self.classify:
+            return (model.predict(X) - y) ** 2 / np.var(self.y)
+        p = model.predict_proba(X)
+        at = {c: k for k, c in enumerate(model.classes_)}
+        hit = np.array([p[i, at[c]] if c in at else 0.0 for i, c in enumerate(y)])
+        return -np.log(np.maximum(hit, 1e-6))
+
+
+def run(fits: Sequence[Fit], judge: Judge) -> list[list[float]]:
+    """Losses of each fit on each of its tables; a fit that diverged is worth the prior."""
+
+    def one(model: Any, X: pd.DataFrame, y: Any, evals: list[Any]) -> list[float]:
+        try:
+            model = clone(model).fit(X, y)
+            losses = [judge(model, *table) for table in evals]
+        except (FloatingPointError, ValueError) as error:
+            if not (isinstance(error, FloatingPointError) or "NaN" in str(error)):
+                raise
+            return [judge.prior] * len(evals)
+        return [x if np.isfinite(x) else judge.prior for x in losses]
+
+    with warnings.catch_warnings(), batched_fits():
+        warnings.simplefilter("ignore")
+        return Parallel()(delayed(one)(*fit) for fit in fits)
+
+
+def references(case: Case) -> list[Any]:
+    """Models of other kinds, to know what is possible."""
+    text = [c for c in case.X.columns if case.X[c].dtype.kind not in "fiu"]
+    numbers = [c for c in case.X.columns if c not in text]
+    classify = case.task == "classification"
+    hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=25, sparse_output=False
+    )
+    prepare = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), numbers), (hot, text)
+    )
+    weight = {"class_weight": case.params.get("class_weight")} if classify else {}
+    models = (
+        [LogisticRegression(max_iter=300, **weight),
+         HistGradientBoostingClassifier(max_leaf_nodes=12, max_iter=40, random_state=0, **weight),
+         ExtraTreesClassifier(100, min_samples_leaf=2, random_state=0, **weight)]
+        if classify
+        else [RidgeCV(np.logspace(-2, 4, 7)),
+              HistGradientBoostingRegressor(max_leaf_nodes=12, max_iter=40, random_state=0),
+              ExtraTreesRegressor(100, min_samples_leaf=2, random_state=0)]
+    )  # fmt: skip
+    return [make_pipeline(prepare, model) for model in models]
+
+
+def strongly(case: Case, rate: float, **changes: Any) -> dict[str, Any]:
+    """The same function class and regularisation, another way to its weights."""
+    p = case.params
+    steps_an_epoch = max(1, len(case.X) // 64)
+    epochs = max(int(p["max_epochs"]), -(-STEPS // steps_an_epoch))
+    new = {
+        "optimizer": "adamw" if p["optimizer"] == "adamw" else "adam", "learning_rate": rate,
+        "momentum": None, "schedule": "cosine", "warmup": 0.05, "max_grad_norm": 1.0,
+        "batch_size": 64, "max_epochs": min(epochs, 400), "early_stopping": False,
+    }  # fmt: skip
+    if p["preprocessing"] is None:
+        new["preprocessing"] = "standard"
+    if isinstance(p["module"], OwnInit):
+        kind = ACTIVATIONS[p["module"].activation]
+        sizes = p["module"].widths
+        new |= {"module": "mlp", "hidden_layer_sizes": sizes, "activation": kind}
+    if new.get("activation", p["activation"]) == "sigmoid":
+        new["activation"] = "tanh"  # sigmoid(x) = (1 + tanh(x / 2)) / 2: the same class
+    return new | changes
+
+
+def sizes_of(case: Case) -> tuple[int, ...]:
+    module = case.params["module"]
+    return module.widths if isinstance(module, OwnInit) else case.params["hidden_layer_sizes"]
+
+
+def same_class(case: Case) -> list[dict[str, Any]]:
+    """Restarts of the same class; a deep network contains the shallower ones."""
+    sizes = sizes_of(case)
+    seeds = (*SEEDS, 13, 14, 15) if sizes and min(sizes) <= 3 else SEEDS[:1]
+    tried = [
+        strongly(case, rate, random_state=seed) for rate in (1e-2, 3e-3, 5e-4) for seed in seeds
+    ]
+    if len(sizes) > 2 and min(sizes) >= 8:
+        tried += [strongly(case, r, hidden_layer_sizes=sizes[:1], random_state=1)
+                  for r in (1e-2, 3e-3)]  # fmt: skip
+    return tried
+
+
+def freer_class(case: Case) -> list[dict[str, Any]]:
+    """No regularisation, and four times as wide."""
+    sizes = tuple(max(4 * h, 64) for h in sizes_of(case)) or (64,)
+    activation = case.params["activation"]
+    bends = "relu" if activation in ("identity", "sigmoid") else activation
+    free = {"weight_decay": 0.0, "dropout": 0.0, "module": "mlp", "optimizer": "adam"}
+    if case.task == "classification":
+        free["label_smoothing"] = 0.0
+    return [
+        strongly(case, rate, **free, hidden_layer_sizes=sizes, activation=bends, random_state=1)
+        for rate in (1e-2, 2e-3)
+    ]
+
+
+def braked(case: Case) -> dict[str, dict[str, Any]]:
+    """One brake each, the optimizer and its steps as they were."""
+    p = case.params
+    decay = max(0.3, 3 * p["weight_decay"]) if p["optimizer"] in ("adam", "adamw") else 1e-2
+    optimizer = {"adam": "adamw"}.get(p["optimizer"], p["optimizer"])
+    found = {
+        "early stopping": {"early_stopping": True, "validation_fraction": 0.15},
+        "weight decay": {"weight_decay": decay, "optimizer": optimizer},
+        "more weight decay": {"weight_decay": 10 * decay, "optimizer": optimizer},
+    }
+    if not isinstance(p["module"], OwnInit) and p["hidden_layer_sizes"]:
+        found["dropout"] = {"dropout": min(0.6, p["dropout"] + 0.3)}
+        half = tuple(max(1, h // 4) for h in p["hidden_layer_sizes"])
+        found["smaller"] = {"hidden_layer_sizes": half}
+    return found
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Losses, gains by intervention, and the set of right verdicts."""
+    judge = Judge(case)
+    half = len(case.X_fresh) // 2
+    learn, fresh = (case.X, case.y), (case.X_fresh, case.y_fresh)
+    choose = (case.X_fresh.iloc[:half], case.y_fresh[:half])
+    confirm = (case.X_fresh.iloc[half:], case.y_fresh[half:])
+    tables = [learn, choose, confirm] + (
+        [] if case.X_test is None else [(case.X_test, case.y_test)]
+    )
+    own = [(case.estimator(random_state=s), *learn, tables) for s in SEEDS]
+    refs: list[Fit] = [(r, *learn, [choose, confirm]) for r in references(case)]
+    losses = np.array(run(own, judge))
+    a, b1, b2 = losses[:, :3].mean(0)
+    b = (b1 + b2) / 2
+    pool = np.array(run(refs, judge)).mean(1)
+    f = float(min(pool.min(), b, judge.prior))
+    out: dict[str, Any] = {
+        "prior": judge.prior, "A": a, "B": b, "refs": pool.tolist(), "gains": {},
+        "spread": float(losses[:, 0].std()),
+    }  # fmt: skip
+    out["C"] = float(losses[:, 3].mean()) if case.X_test is not None else None
+    margin = max(0.05 * (judge.prior - f), 0.01)
+    if a - f > LOW * margin:
+        for name, configs in (
+            ("optimization", same_class(case)),
+            ("model_bias", freer_class(case)),
+        ):
+            fits = [(case.estimator(**c), *learn, [learn, fresh]) for c in configs]
+            done = np.array(run(fits, judge))
+            out["A_" + name] = float(done[:, 0].min())
+            f = min(f, float(done[:, 1].min()))  # anything trained here may be the best known
+    margin = max(0.05 * (judge.prior - f), 0.01)
+    out |= {"F": f, "margin": margin}
+    if a - f < 3 * margin:
+        out["gains"] |= _variance(case, judge, learn, choose, confirm, b1, b2)
+    if out["C"] is not None:
+        X, y = case.X_target, case.y_target
+        n = len(case.X)
+        target = run([(case.estimator(random_state=s), X.iloc[:n], y[:n], tables[3:])
+                      for s in SEEDS], judge)  # fmt: skip
+        out["gains"]["target rows"] = out["C"] - float(np.mean(target))
+    return out | {"right": right_verdicts(out)}
+
+
+def _variance(
+    case: Case, judge: Judge, learn: Any, choose: Any, confirm: Any, b1: float, b2: float
+) -> dict[str, float]:
+    brakes = braked(case)
+    fits: list[Fit] = [
+        (case.estimator(**c, random_state=s), *learn, [choose, confirm])
+        for c in brakes.values() for s in SEEDS
+    ]  # fmt: skip
+    X = pd.concat([case.X, case.X_pool.iloc[: 3 * len(case.X)]], ignore_index=True)
+    y = np.concatenate([case.y, case.y_pool[: 3 * len(case.X)]])
+    epochs = max(1, round(case.params["max_epochs"] * len(case.X) / len(X)))
+    fits += [(case.estimator(max_epochs=epochs, random_state=s), X, y, [choose, confirm])
+             for s in SEEDS]  # fmt: skip
+    done = np.array(run(fits, judge)).reshape(-1, len(SEEDS), 2).mean(1)
+    gains = {name: float(b2 - pair[1]) for name, pair in zip(brakes, done, strict=False)}
+    best = min(
+        range(len(brakes)), key=lambda k: done[k, 0]
+    )  # chosen on one half, told on the other
+    gains["regularised"] = float(b2 - done[best, 1])
+    gains["more rows"] = float((b1 + b2) / 2 - done[-1].mean())
+    return gains
+
+
+def right_verdicts(t: dict[str, Any]) -> list[str]:
+    """All verdicts that what was measured allows; one only where the case is decisive."""
+    m, f = t["margin"], t["F"]
+    large, over = t["A"] - f, t["B"] - max(t["A"], f)
+    shift = 0.0 if t["C"] is None else t["C"] - t["B"]
+    if t["prior"] - f < max(0.05 * t["prior"], 0.02) and shift < LOW * m and large < HIGH * m:
+        sure = t["prior"] - f < 0.5 * max(0.05 * t["prior"], 0.02)
+        return ["no_signal"] if sure else ["good", "inconclusive", "no_signal"]
+    first: set[str] = set()
+    if large > LOW * m:
+        closed = (t["A"] - max(t["A_optimization"], f)) / large
+        wider = (max(t["A_optimization"], f) - max(t["A_model_bias"], f)) / large
+        first |= {"optimization"} if closed >= 0.35 else set()
+        first |= {"model_bias"} if closed <= 0.65 else set()
+        if max(closed, wider) < 0.35:  # neither: what is possible is possible elsewhere only
+            first |= {"optimization", "model_bias", "inconclusive"}
+    moved: set[str] = {"mismatch"} if shift > LOW * m else set()
+    helps = t["gains"].get("target rows", 0.0) >= 0.5 * shift
+    if large > HIGH * m:
+        return _weigh(first, large, moved, shift, helps, m)
+    second: set[str] = set()
+    braked, rows = t["gains"].get("regularised", 0.0), t["gains"].get("more rows", 0.0)
+    if (over > 2 * m and max(rows, braked) >= 0.5 * over) or braked > HIGH * m:
+        second = {"overfitting"}
+    elif over > m or braked > LOW * m:
+        second = {"overfitting", "good", "inconclusive"}
+    allowed = second or {"good"}
+    if large > LOW * m:
+        allowed |= first | {"good", "inconclusive"}
+    return _weigh(allowed, max(over, braked, large), moved, shift, helps, m)
+
+
+def _weigh(
+    first: set[str], size: float, moved: set[str], shift: float, helps: bool, m: float
+) -> list[str]:
+    """The larger of two causes; both where they are alike."""
+    if not moved:
+        return sorted(first)
+    if shift < HIGH * m:
+        return sorted(first | moved)
+    if first == {"good"}:
+        return ["mismatch"] if helps else ["good", "mismatch"]
+    if shift > 1.5 * size:
+        return ["mismatch"] if helps else sorted(first | moved)
+    return sorted(first) if size > 1.5 * shift else sorted(first | moved)

@@ -1,0 +1,194 @@
+"""Is the verdict right? Planted faults, their measured truth, and rules of others in the same run.
+
+    python benchmarks/diagnosis.py --data FOLDER --cache cache.jsonl
+
+FOLDER holds one parquet file a table, the target in column ``target``. What is true of a case and
+what the diagnosis measured are kept in the cache, so a run that was stopped goes on, and a change
+of the rules alone needs no training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from counterfactuals import Judge, measure, run
+from planted import CANDIDATES, HELD_OUT, TUNED, Case, Source, load, make_case, plan
+from sklearn.model_selection import cross_val_score
+
+from sklearn_dl import batched_fits, diagnose
+
+
+def read(cache: Path) -> dict[str, dict[str, Any]]:
+    """Key -> record; the last one of a key counts."""
+    if not cache.exists():
+        return {}
+    lines = cache.read_text("utf-8").splitlines()
+    return {record["key"]: record for record in map(json.loads, lines)}
+
+
+def keep(cache: Path, record: dict[str, Any]) -> None:
+    with cache.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(_plain(record)) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _named(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters by the network's own names, modules by theirs."""
+    return {
+        k.rpartition("__")[2]: v if isinstance(v, int | float | str | tuple | None) else repr(v)
+        for k, v in params.items()
+    }
+
+
+def healthy(source: Source, cache: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The network of the table: of the candidates the one that does best on fresh rows."""
+    key = f"base|{source.name}"
+    if key not in known:
+        case = Case(
+            key, source.name, "healthy", "good", 0, source.task, {}, source.X, source.y,
+            source.X_fresh, source.y_fresh, source.X_pool, source.y_pool,
+        )  # fmt: skip
+        tables = [(source.X_fresh, source.y_fresh)]
+        fits = [
+            (case.estimator(**params, random_state=0), source.X, source.y, tables)
+            for params in CANDIDATES
+        ]
+        losses = [row[0] for row in run(fits, Judge(case))]
+        known[key] = {"key": key, "losses": losses, "best": int(np.argmin(losses))}
+        keep(cache, known[key])
+    return CANDIDATES[known[key]["best"]]
+
+
+def cases(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> Iterator[Case]:
+    """The planned cases, table by table."""
+    known = read(cache)
+    for name in dict.fromkeys(table for table, _, _ in chosen):
+        source = None
+        for table, fault, level in chosen:
+            if table != name:
+                continue
+            source = source or load(name, folder)
+            number = zlib.crc32(f"{table}|{fault}|{level}".encode()) % 1000
+            case = make_case(source, healthy(source, cache, known), fault, level, number)
+            if case.kind != "skip":
+                yield case
+
+
+def find_truth(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> None:
+    known = read(cache)
+    for case in cases(folder, cache, chosen):
+        key = f"truth|{case.key}"
+        if key in known:
+            continue
+        start = time.perf_counter()
+        record = {"key": key, **measure(case)}
+        record["seconds"] = time.perf_counter() - start
+        keep(cache, record)
+        print(f"{case.key}: {record['right']} ({record['seconds']:.1f} s)", flush=True)
+
+
+def diagnose_all(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> None:
+    """Verdict, what it rests on, and what the first remedy is worth."""
+    known = read(cache)
+    for case in cases(folder, cache, chosen):
+        key, truth = f"seen|{case.key}", known.get(f"truth|{case.key}")
+        if key in known or truth is None:
+            continue
+        start = time.perf_counter()
+        d = diagnose(
+            case.estimator(), case.X, case.y, X_test=case.X_test, y_test=case.y_test,
+            groups=case.groups, random_state=0,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        study = d._study
+        evidence = d.evidence.set_index("code")
+        first = d.remedies[0] if d.remedies else None
+        record = {
+            "key": key, "verdict": d.verdict.value, "probabilities": d.probabilities.to_dict(),
+            "findings": asdict(study.findings), "losses": d.to_dict()["losses"],
+            "codes": evidence.index[evidence["outcome"] == "found"].tolist(),
+            "values": evidence["value"].to_dict(), "n_fits": study.n_fits,
+            "seconds": seconds, "cv_seconds": cross_validation_seconds(case),
+            "remedy": None if first is None else [first.action, _named(first.params)],
+            "params": configuration(case), "probes": probe_numbers(study),
+        }  # fmt: skip
+        keep(cache, record)
+        print(
+            f"{case.key}: {d.verdict.value}, right {truth['right']} ({seconds:.1f} s)", flush=True
+        )
+
+
+def probe_numbers(study: Any) -> dict[str, Any]:
+    """Beyond the findings, to study rules offline."""
+    p, b = study.probes, study.brakes
+    names = ("training", "reference", "strong", "lifted", "wide")
+    numbers = {} if p is None else {name: getattr(p, name) for name in names}
+    if p is not None:
+        numbers |= {f"{k}_gain": [g.value, g.stderr] for k, g in
+                    (("strong", p.strong_gain), ("wide", p.wide_gain))}  # fmt: skip
+    if b is not None:
+        numbers["brakes"] = [[t.action, t.gain.value, t.gain.stderr] for t in b.tried]
+    return numbers
+
+
+def cross_validation_seconds(case: Case) -> float:
+    """Wall time of one batched 5-fold cross-validation of the same estimator."""
+    start = time.perf_counter()
+    with batched_fits():
+        cross_val_score(case.estimator(), case.X, case.y, cv=5, error_score=np.nan)
+    return time.perf_counter() - start
+
+
+def configuration(case: Case) -> dict[str, float]:
+    """What a rule that never trains can know."""
+    p = case.params
+    sizes = p["hidden_layer_sizes"]
+    return {
+        "log rate": float(np.log10(p["learning_rate"])), "epochs": p["max_epochs"],
+        "depth": len(sizes), "width": min(sizes, default=0), "decay": p["weight_decay"],
+        "dropout": p["dropout"], "sgd": p["optimizer"] == "sgd",
+        "sigmoid": p["activation"] == "sigmoid", "identity": p["activation"] == "identity",
+        "own module": callable(p["module"]), "raw": p["preprocessing"] is None,
+        "log rows": float(np.log(len(case.X))), "columns": case.X.shape[1],
+        "test": case.X_test is not None,
+    }  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Path("diagnosis.jsonl"))
+    parser.add_argument("--per-fault", type=int, default=1)
+    parser.add_argument("--parts", nargs="+", default=["tuned", "held-out"])
+    parser.add_argument("--steps", nargs="+", default=["truth", "diagnose", "report"])
+    options = parser.parse_args(argv)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for tables in ({"tuned": TUNED, "held-out": HELD_OUT}[part] for part in options.parts):
+        chosen = plan(tables, per_fault=options.per_fault)
+        if "truth" in options.steps:
+            find_truth(options.data, options.cache, chosen)
+        if "diagnose" in options.steps:
+            diagnose_all(options.data, options.cache, chosen)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

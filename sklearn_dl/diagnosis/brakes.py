@@ -1,0 +1,153 @@
+"""Does holding the network back help on rows it did not learn? One brake at a time.
+
+A large distance between training and held-out loss is no harm by itself: a network that
+interpolates may be the best there is (Belkin et al. 2019). It is overfitting where an early stop,
+decay, dropout or a smaller network, with the optimizer and its steps as they were, lowers the
+held-out loss. The brakes meet on one fold; the best of them is then tried on the others, which
+had no part in choosing it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_dl.diagnosis import rules
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.row_losses import RowLoss
+from sklearn_dl.diagnosis.statistics import Estimate, paired_difference
+from sklearn_dl.diagnosis.subject import Subject
+from sklearn_dl.diagnosis.table import Folds, Table
+
+__all__ = ["Brake", "Brakes", "brake_settings", "try_brakes"]
+
+Floats = NDArray[np.float64]
+Params = dict[str, Any]
+
+DECAY = 0.3  # of the decoupled decay (Loshchilov and Hutter 2019), or ten times the user's
+COUPLED_DECAY = 1e-2  # added to the gradient, as SGD and RMSProp have it
+DROPOUT = 0.3  # more than the user's
+SMALLER = 4  # times as narrow
+
+
+@dataclass(frozen=True)
+class Brake:
+    """One way to hold back, and what it gained on held-out rows."""
+
+    params: Params
+    action: str
+    gain: Estimate
+
+
+@dataclass(frozen=True)
+class Brakes:
+    """What was tried, the best first; the first one's gain is from all folds it was tried on."""
+
+    tried: tuple[Brake, ...]
+    n_fits: int
+    n_rows: int
+
+    @property
+    def best(self) -> Brake:
+        """The brake that was tried on more than one fold, or the best of that one."""
+        return self.tried[0]
+
+
+def brake_settings(subject: Subject) -> list[tuple[Params, str]]:
+    """The brakes this network has room for."""
+    found: list[tuple[Params, str]] = []
+    if not subject.setting("early_stopping"):
+        found.append(({"early_stopping": True}, "stop where a validation part is best"))
+    decay = float(subject.setting("weight_decay", 0.0) or 0.0)
+    optimizer = subject.setting("optimizer")
+    if optimizer in ("adam", "adamw"):
+        # Decay inside the adaptive step is hardly a brake; decoupled it is (the rest is the same).
+        new = {"optimizer": "adamw", "weight_decay": max(DECAY, 10 * decay)}
+    else:
+        new = {"weight_decay": max(COUPLED_DECAY, 10 * decay)}
+    found.append((new, "raise weight decay"))
+    sizes = tuple(subject.setting("hidden_layer_sizes", ()))
+    if sizes and not callable(subject.setting("module")):
+        dropout = float(subject.setting("dropout", 0.0) or 0.0)
+        if dropout < 0.5:
+            found.append(({"dropout": round(min(0.5, dropout + DROPOUT), 12)}, "raise dropout"))
+        narrower = tuple(max(1, h // SMALLER) for h in sizes)
+        found.append(({"hidden_layer_sizes": narrower}, "make the layers four times narrower"))
+    return found
+
+
+def try_brakes(
+    subject: Subject,
+    fits: Sequence[FoldFit],
+    table: Table,
+    folds: Folds,
+    loss: RowLoss,
+    margin: float,
+    *,
+    decided: bool,
+    thorough: bool = False,
+) -> Brakes | None:
+    """Train every brake on the first fold, and the best, if it may help, on the others.
+
+    Parameters
+    ----------
+    fits : sequence of FoldFit
+        The user's own, by fold.
+    decided : bool
+        Whether the verdict is known without it: then one fold ranks the remedies and is enough.
+    thorough : bool
+        Every brake on every fold.
+
+    Returns
+    -------
+    Brakes or None
+        None where the estimator holds no network of ours.
+    """
+    if not subject.is_network or any(f.failure is not None for f in fits):
+        return None
+    settings = brake_settings(subject)
+    jobs = [_job(subject, params, table, folds, 0) for params, _ in settings]
+    first = fit_jobs(jobs, loss)
+    gains = [_gain([fits[0]], [fit], table) for fit in first]
+    tried = [
+        Brake(params, action, gain) for (params, action), gain in zip(settings, gains, strict=True)
+    ]
+    order = sorted(range(len(tried)), key=lambda k: -_value(gains[k]))
+    chosen = list(order) if thorough else order[:1]
+    n_fits = len(jobs)
+    hopeful = _value(gains[order[0]]) > rules.HALF * margin
+    if len(folds) > 1 and (thorough or (hopeful and not decided)):
+        for k in chosen:
+            jobs = [_job(subject, tried[k].params, table, folds, j) for j in range(1, len(folds))]
+            n_fits += len(jobs)
+            rest = fit_jobs(jobs, loss)
+            tried[k] = replace(tried[k], gain=_gain(fits, [first[k], *rest], table))
+    if thorough:
+        order = sorted(range(len(tried)), key=lambda k: -_value(tried[k].gain))
+    n_rows = len(table) if n_fits > len(settings) else len(fits[0].test)
+    return Brakes(tuple(tried[k] for k in order), n_fits, n_rows)
+
+
+def _job(subject: Subject, params: Params, table: Table, folds: Folds, fold: int) -> Job:
+    return jobs_on(
+        folds, subject.with_params(**params), table, fit_prefix=subject.fit_prefix,
+        judge_train=False,
+    )[fold]  # fmt: skip
+
+
+def _gain(before: Sequence[FoldFit], after: Sequence[FoldFit], table: Table) -> Estimate:
+    """Fall of the loss on held-out rows (of the groups or period learnt, where they are apart)."""
+    n = len(table)
+    a, b = by_row(before, n), by_row(after, n)
+    within = len(before[0].inside) > 0
+    old, new = (a.inside, b.inside) if within else (a.held_out, b.held_out)
+    return paired_difference(old, new, table.loss_weight, table.clusters)
+
+
+def _value(gain: Estimate) -> float:
+    return gain.value if math.isfinite(gain.value) else -math.inf
