@@ -200,6 +200,45 @@ def targets_of(work: Work, part: str, n_threads: int) -> dict[str, float]:
     return targets
 
 
+# ---- never slower, at any size ----
+
+#: rows, features, hidden units, batch size, epochs: few and many of each, and what was once slow.
+SIZES = (
+    (200, 10, (16,), 32, 20),
+    (2_000, 20, (256, 256), 64, 3),
+    (2_000, 500, (64,), 64, 3),
+    (2_000, 20, (1024, 1024), 512, 3),
+    (20_000, 10, (16,), 32, 1),
+    (20_000, 100, (32,), 4096, 10),
+    (60_000, 200, (32,), 1024, 1),
+)
+
+
+def measure_sizes(repeats: int) -> bool:
+    """Five folds of random rows at each size, one by one over batched; True if none is slower."""
+    print("\nfive folds at other sizes: rows x features, hidden units, batch size, epochs")
+    slowest = np.inf
+    for n_rows, n_features, hidden, batch_size, epochs in SIZES:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((n_rows, n_features), dtype=np.float32)
+        y = (X[:, 0] > 0).astype(np.int64)
+        work = Work("", lambda **_: (X, y), hidden, batch_size, epochs)  # noqa: B023  used at once
+        hands = {name: HANDS[name] for name in ("batched", "one by one")}
+        timings = time_part(hands, PARTS["cv5"][1], work, repeats)
+        mine = timings["batched"]
+        middle, low, high = ratio(timings["one by one"].seconds, mine.seconds)
+        slowest = min(slowest, middle)
+        print(
+            f"  {n_rows:6d} x {n_features:3d} {hidden!s:13s} {batch_size:5d} {epochs:3d}"
+            f"  {median(mine.seconds):7.3f} s  one by one/batched {middle:.2f}"
+            f" ({low:.2f} to {high:.2f})  stacks: {stacks_in_words(mine.stacks)}",
+            flush=True,
+        )
+    met = slowest >= NOT_SLOWER
+    print(f"  the slowest {slowest:.2f}, at least {NOT_SLOWER}: {'met' if met else 'MISSED'}")
+    return met
+
+
 # ---- memory ----
 
 MEMORY_PROGRAM = f"""{PEAK}
@@ -294,6 +333,8 @@ def measure(arguments: argparse.Namespace, n_threads: int) -> bool:
                 all_met &= print_part(timed, part, timings, targets)
         if "gpu" in arguments.parts and work.name in arguments.works:
             all_met &= measure_gpu(timed, arguments.repeats)
+    if "sizes" in arguments.parts:
+        all_met &= measure_sizes(arguments.repeats)
     if "memory" in arguments.parts and n_threads == 1:
         all_met &= measure_memory(arguments.memory_rows)
     return all_met
@@ -304,7 +345,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    every = (*PARTS, "memory", "gpu")
+    every = (*PARTS, "sizes", "memory", "gpu")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of each part (3)")
     parser.add_argument("--parts", nargs="+", choices=every, default=every)
     parser.add_argument("--works", nargs="+", choices=list(EPOCHS), default=list(EPOCHS))
