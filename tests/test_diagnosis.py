@@ -120,7 +120,7 @@ def test_a_model_at_the_noise_floor_is_good_and_is_told_that_the_rest_is_noise()
 
 
 def test_a_few_rows_are_inconclusive_and_the_number_that_would_do_is_named():
-    d = quick(LogisticRegression(), *noisy(40))
+    d = quick(LogisticRegression(), *noisy(40), cv=2)
     assert d.verdict == "inconclusive"
     assert "rows would" in str(d) or "no number of rows" in str(d)
 

@@ -57,7 +57,8 @@ def table(X, y, task="classification", **options):
 
 
 def test_the_mean_of_rows_has_the_textbook_standard_error():
-    x = rng().standard_normal(50)
+    half = rng().standard_normal(25)
+    x = 1 + np.concatenate([half, -half])  # not skewed: the interval is Student's
     e = row_mean(x, np.ones(50))
     assert (e.value, e.stderr) == pytest.approx((x.mean(), stats.sem(x)))
     low, high = stats.t.interval(0.95, 49, x.mean(), stats.sem(x))
@@ -73,14 +74,18 @@ def test_rows_without_a_loss_or_a_weight_do_not_count():
 
 
 def test_a_paired_difference_is_scipys_paired_t_test():
-    a, b = rng(1).uniform(size=30), rng(2).uniform(size=30)
+    half = rng(1).uniform(size=15)
+    a, b = 0.1 + np.concatenate([half, -half]), np.zeros(30)
     t = stats.ttest_rel(a, b, alternative="greater")
     assert paired_difference(a, b, np.ones(30)).p_positive() == pytest.approx(t.pvalue)
 
 
 def test_a_difference_of_independent_means_is_scipys_welch_test():
-    a, b = rng(1).uniform(size=30), 2 * rng(2).uniform(size=17)
-    e = welch_difference(row_mean(a, np.ones(30)), row_mean(b, np.ones(17)))
+    a, b = (
+        x - np.concatenate([half, -half])
+        for x, half in ((0.1, rng(1).uniform(size=15)), (0.0, 2 * rng(2).uniform(size=9)))
+    )
+    e = welch_difference(row_mean(a, np.ones(30)), row_mean(b, np.ones(18)))
     t = stats.ttest_ind(a, b, equal_var=False, alternative="greater")
     assert (e.p_positive(), e.df) == pytest.approx((t.pvalue, t.df))
 

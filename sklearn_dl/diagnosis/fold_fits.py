@@ -18,7 +18,17 @@ from sklearn_dl.batching import batched_fits
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.table import Folds, Rows, Table
 
-__all__ = ["FoldFit", "Job", "RowLosses", "by_row", "fit_jobs", "fit_one", "fit_table", "jobs_on"]
+__all__ = [
+    "FoldFit",
+    "Job",
+    "RowLosses",
+    "by_row",
+    "fit_jobs",
+    "fit_one",
+    "fit_table",
+    "jobs_on",
+    "training_by_fold",
+]
 
 Floats = NDArray[np.float64]
 Scorer = Callable[[Any, Any, Any], float]
@@ -303,3 +313,22 @@ def _mean_by_row(parts: Sequence[tuple[Rows, Floats]], n: int) -> Floats:
         np.add.at(count, rows[known], 1)
     mean: Floats = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
     return mean
+
+
+def training_by_fold(
+    fits: Sequence[FoldFit], weights: Floats
+) -> tuple[NDArray[np.int64], Floats] | None:
+    """The fold that holds each row out, and the mean training loss of its fit.
+
+    None unless every row is held out by one fold and learnt by all others, without failures.
+    """
+    n = len(weights)
+    fold = np.full(n, -1, dtype=np.int64)
+    for k, fit in enumerate(fits):
+        fold[fit.test] = k
+    parted = sum(len(fit.test) for fit in fits) == n and (fold >= 0).all()
+    whole = all(len(fit.train) + len(fit.test) == n and fit.failure is None for fit in fits)
+    if not parted or not whole or any(weights[fit.train].sum() == 0 for fit in fits):
+        return None
+    means = [float(np.average(f.train_losses, weights=weights[f.train])) for f in fits]
+    return fold, np.array(means)

@@ -5,14 +5,14 @@ held-out loss of any model on the same rows and A+ = max(A, F)::
 
     C - F = (A+ - F) + (B - A+) + (C - B)
 
-and A+ - F is divided into approximation and optimization by the probes (Bottou and Bousquet 2008;
-METHODS 2.0). Arrays in, numbers out.
+and A+ - F is divided into approximation and optimization by the probes (Bottou and Bousquet
+2008). Arrays in, numbers out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,19 +24,18 @@ from sklearn_dl.diagnosis.statistics import (
     Estimate,
     holm,
     over_folds,
-    overlapping_difference,
     paired_difference,
     row_mean,
     welch_difference,
+    with_refits,
 )
 
-__all__ = ["COLUMNS", "ROWS", "Measured", "Split", "build_ledger", "measure"]
+__all__ = ["COLUMNS", "ROWS", "Measured", "Refits", "Split", "build_ledger", "measure"]
 
 Floats = NDArray[np.float64]
 
 ROWS = ("reference", "approximation", "optimization", "estimation", "mismatch")
 COLUMNS = ("loss", "stderr", "ci_low", "ci_high", "share")
-NEVER_NEGATIVE = ROWS[1:3]  # parts of A+ - F, and A+ = max(A, F)
 OWN = "this estimator"
 
 
@@ -46,6 +45,21 @@ class Split:
 
     optimization_share: float
     stderr: float
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the choice of the best reference adds to 95 % intervals, downward or upward.
+
+    F is the lowest of several losses, so that the interval of the one that was lowest here lies too
+    low, and that of a difference to it too high. Hsu (1984, multiple comparisons with the best):
+    the least of several risks is above the least of their lower limits, and the difference of a
+    loss to it below the largest upper limit of its differences to each.
+    """
+
+    reference: float
+    training: float
+    estimation: float
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,8 @@ class Measured:
         where there are neither test rows nor B_in.
     transfer_gap, shift_gap : Estimate or None
         The two parts of mismatch: B - B_in and C - B.
+    reach : Reach
+        How much further intervals reach because F is the lowest of a pool.
     claims : dict of str to Gap
         The three gaps and ``signal`` as the rules want them.
     n_rows : int
@@ -88,6 +104,7 @@ class Measured:
     mismatch_gap: Estimate | None
     transfer_gap: Estimate | None
     shift_gap: Estimate | None
+    reach: Reach
     claims: dict[str, Gap]
     n_rows: int
 
@@ -95,6 +112,91 @@ class Measured:
     def out_of_fold(self) -> Estimate:
         """B."""
         return self.held_out if self.outer is None else self.outer
+
+
+@dataclass(frozen=True)
+class Refits:
+    """Folds that part the rows, and the training loss of the fit that left each of them out.
+
+    Attributes
+    ----------
+    fold : ndarray of shape (n,)
+        Which fold holds a row out.
+    training : ndarray of shape (K,)
+        Mean loss on the rows learnt, by fold.
+    """
+
+    fold: NDArray[np.int64]
+    training: Floats
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Losses by row of the estimator and of everybody it is compared with.
+
+    A single hold-out has no row that was both learnt and held out (``same_rows`` is False); then
+    A is a mean of other rows.
+    """
+
+    fitted: Floats
+    held_out: dict[str, Floats]
+    weights: Floats
+    fitted_weights: Floats
+    same_rows: bool
+    clusters: NDArray[np.int64] | None
+    refits: Refits | None
+
+    def mean(self, name: str) -> Estimate:
+        """Held-out loss of a model."""
+        return row_mean(self.held_out[name], self.weights, self.clusters)
+
+    @property
+    def a(self) -> Estimate:
+        """Training loss."""
+        return row_mean(self.fitted, self.fitted_weights, self.clusters)
+
+    def training_gap(self, name: str) -> Estimate:
+        """A less the held-out loss of a model."""
+        if not self.same_rows:
+            return welch_difference(self.a, self.mean(name))
+        difference = self.fitted - self.held_out[name]
+        rows = row_mean(difference, self.weights, self.clusters)
+        if self.refits is None or self.clusters is not None:
+            return rows
+        k, fold = len(self.refits.training), self.refits.fold
+        by_fold = [np.where(fold == j, self.weights, 0.0) for j in range(k)]
+        held_out = np.array([row_mean(self.held_out[name], w).value for w in by_fold])
+        learnt = self.refits.training
+        pseudo = k * learnt.mean() - (k - 1) * learnt - held_out
+        return with_refits(rows, np.array([row_mean(difference, w).value for w in by_fold]), pseudo)
+
+    def held_out_gap(self, name: str) -> Estimate:
+        """B less the held-out loss of a model."""
+        return paired_difference(
+            self.held_out[OWN], self.held_out[name], self.weights, self.clusters
+        )
+
+    def generalization_gap(self, test_over_train: float) -> Estimate:
+        """B - A."""
+        if not self.same_rows:
+            return welch_difference(self.mean(OWN), self.a)
+        return over_folds(
+            paired_difference(self.held_out[OWN], self.fitted, self.weights, self.clusters),
+            test_over_train,
+        )
+
+    def signal(self, prior: str, others: Iterable[str]) -> Estimate:
+        """L0 less the loss of the best model that knows something."""
+        return max(
+            (
+                paired_difference(
+                    self.held_out[prior], self.held_out[name], self.weights, self.clusters
+                )
+                for name in others
+            ),
+            key=lambda e: e.value,
+            default=Estimate(0.0, math.inf),
+        )
 
 
 def measure(
@@ -109,6 +211,7 @@ def measure(
     test_weights: Floats | None = None,
     later: Floats | None = None,
     clusters: NDArray[np.int64] | None = None,
+    refits: Refits | None = None,
 ) -> Measured:
     """Compare the losses of an estimator with those of the reference pool.
 
@@ -131,75 +234,90 @@ def measure(
         of rows of the training groups or period.
     clusters : ndarray of shape (n,), optional
         Groups or blocks of time, by which standard errors are clustered.
+    refits : Refits, optional
+        Training losses by fold, where the folds part the rows: the error of A - F then allows
+        for what leaving rows out does to the fit.
 
     Returns
     -------
     Measured
     """
-    others = {name: losses for name, losses in references.items() if name != prior}
+    rows = _rows_compared(fitted, held_out, references, weights, clusters, refits)
+    others = [name for name in references if name != prior]
+    best = min(rows.held_out, key=lambda name: rows.mean(name).value)
+    a, b, f = rows.a, rows.mean(OWN), rows.mean(best)
+    training = rows.training_gap(best)
+    large = training.value > 0
+    estimation = rows.generalization_gap(test_over_train) if large else rows.held_out_gap(best)
+    c = None if test is None or test_weights is None else row_mean(test, test_weights)
+    outer = None if later is None else row_mean(later, weights, clusters)
+    # B_in is a loss of the groups or period learnt, which are what they are; B is one of groups
+    # or times drawn anew. Their errors are taken as independent, though rows are of one table.
+    transfer = None if outer is None else welch_difference(outer, b)
+    shift = None if c is None else welch_difference(c, outer or b)
+    mismatch = transfer if c is None else welch_difference(c, b)
+    to_others = [rows.training_gap(name) for name in others]
+    held_out_to_others = [rows.held_out_gap(name) for name in others]
+    reach = Reach(
+        f.interval()[0] - min(rows.mean(name).interval()[0] for name in rows.held_out),
+        _further(training, to_others),
+        0.0 if large else _further(estimation, held_out_to_others),
+    )
+    limits = [_limit(training, to_others), _limit(estimation, held_out_to_others)]
+    gaps = {"training": training, "estimation": estimation}
+    if mismatch is not None:
+        gaps["mismatch"] = mismatch
+        limits.append(mismatch.upper(1 - ALPHA))
+    claims = _claims(gaps, limits)
+    signal = rows.signal(prior, others)
+    limit = signal.upper(1 - ALPHA)
+    claims["signal"] = Gap(signal.value, signal.stderr, signal.p_positive(), limit)
+    judged = rows.weights > 0 if later is None else np.isfinite(later) & (weights > 0)
+    return Measured(
+        rows.mean(prior), f, a, b, outer, c, best, margin(rows.mean(prior).value, f.value),
+        training, estimation, mismatch, transfer, shift, reach, claims, int(judged.sum()),
+    )  # fmt: skip
+
+
+def _rows_compared(
+    fitted: Floats,
+    held_out: Floats,
+    references: Mapping[str, Floats],
+    weights: Floats,
+    clusters: NDArray[np.int64] | None,
+    refits: Refits | None,
+) -> _Compared:
     known = np.isfinite(held_out) & np.all([np.isfinite(v) for v in references.values()], axis=0)
     both = known & np.isfinite(fitted)
-    # A single hold-out has no row that was both learnt and held out: then A is a mean of others.
     same_rows = both.sum() >= 2
     w = np.where(both if same_rows else known, weights, 0.0)
     everyone = {**references, OWN: held_out}
-    means = {name: row_mean(losses, w, clusters) for name, losses in everyone.items()}
-    best = min(means, key=lambda name: means[name].value)
-    a = row_mean(fitted, w if same_rows else weights, clusters)
-    b, f = means[OWN], means[best]
+    fitted_weights = w if same_rows else weights
+    return _Compared(fitted, everyone, w, fitted_weights, bool(same_rows), clusters, refits)
 
-    def over(losses: Floats, mean: Estimate, name: str) -> Estimate:
-        if losses is fitted and not same_rows:
-            return welch_difference(mean, means[name])
-        return paired_difference(losses, everyone[name], w, clusters)
 
-    training = over(fitted, a, best)
-    if training.value > 0:
-        estimation = welch_difference(b, a)
-        if same_rows:
-            estimation = over_folds(
-                paired_difference(held_out, fitted, w, clusters), test_over_train
-            )
-    else:
-        estimation = over(held_out, b, best)
-    c = None if test is None or test_weights is None else row_mean(test, test_weights)
-    outer = None if later is None else row_mean(later, weights, clusters)
-    transfer = shift = None
-    if later is not None:
-        here = np.where(w > 0, held_out, np.nan)
-        transfer = overlapping_difference(later, here, weights, clusters)
-    if c is not None:
-        shift = welch_difference(c, outer or b)
-    mismatch = transfer if c is None else welch_difference(c, b)
-    signal = max(
-        (paired_difference(references[prior], others[name], w, clusters) for name in others),
-        key=lambda e: e.value,
-        default=Estimate(0.0, math.inf),
-    )
-    gaps = [training, estimation] + ([] if mismatch is None else [mismatch])
-    adjusted = holm([gap.p_positive() for gap in gaps])
-    # F is the lowest of a pool and, where it is the estimator itself, B - F is zero by
-    # construction: `good` is earned against every reference, not against the luckiest.
-    limits = [
-        max(gap.upper(1 - ALPHA), *(over(x, m, name).upper(1 - ALPHA) for name in others), 0.0)
-        for gap, x, m in ((training, fitted, a), (estimation, held_out, b))
-    ] + ([] if mismatch is None else [mismatch.upper(1 - ALPHA)])
-    names = ("training", "estimation", "mismatch")
-    claims = {
+def _limit(gap: Estimate, others: Iterable[Estimate]) -> float:
+    """Upper limit of a gap, against every reference.
+
+    F is the lowest of a pool and, where it is the estimator itself, B - F is zero by construction:
+    `good` is earned against every reference, not against the luckiest.
+    """
+    return max(gap.upper(1 - ALPHA), *(other.upper(1 - ALPHA) for other in others), 0.0)
+
+
+def _further(gap: Estimate, others: Iterable[Estimate]) -> float:
+    """How far the largest upper limit of several differences lies above that of the first."""
+    own = gap.interval()[1]
+    return max([0.0, *(other.interval()[1] - own for other in others)])
+
+
+def _claims(gaps: Mapping[str, Estimate], limits: Sequence[float]) -> dict[str, Gap]:
+    """What the rules want of the family of gaps, p-values adjusted for its size."""
+    adjusted = holm([gap.p_positive() for gap in gaps.values()])
+    return {
         name: Gap(gap.value, gap.stderr, p, limit)
-        for name, gap, p, limit in zip(names, gaps, adjusted, limits, strict=False)
+        for (name, gap), p, limit in zip(gaps.items(), adjusted, limits, strict=True)
     }
-    claims["signal"] = Gap(
-        signal.value, signal.stderr, signal.p_positive(), signal.upper(1 - ALPHA)
-    )
-    m = margin(means[prior].value, f.value)
-    n_rows = (
-        int((w > 0).sum()) if later is None else int((np.isfinite(later) & (weights > 0)).sum())
-    )
-    return Measured(
-        means[prior], f, a, b, outer, c, best, m, training, estimation, mismatch, transfer, shift,
-        claims, n_rows,
-    )  # fmt: skip
 
 
 def build_ledger(measured: Measured, split: Split | None) -> pd.DataFrame:
@@ -221,34 +339,32 @@ def build_ledger(measured: Measured, split: Split | None) -> pd.DataFrame:
     """
     approximation, optimization = _divide(measured.training_gap, split)
     nothing = Estimate(math.nan, math.nan)
-    entries = {
-        "reference": measured.reference,
-        "approximation": approximation,
-        "optimization": optimization,
-        "estimation": measured.estimation_gap,
-        "mismatch": measured.mismatch_gap or nothing,
-    }
-    frame = pd.DataFrame(
-        [
-            _line(e, floor=0.0 if name in NEVER_NEGATIVE else -math.inf)
-            for name, e in entries.items()
-        ],
-        index=pd.Index(ROWS, name="cause"),
-        columns=list(COLUMNS[:4]),
-    )
+    reach = measured.reach
+    share = 0.0 if split is None else split.optimization_share
+    both = measured.training_gap.value <= 0
+    lines = [
+        _line(measured.reference, down=reach.reference),
+        _line(approximation, 0.0, up=reach.training * (1 if both else 1 - share)),
+        _line(optimization, 0.0, up=reach.training * (1 if both else share)),
+        _line(measured.estimation_gap, up=reach.estimation),
+        _line(measured.mismatch_gap or nothing),
+    ]
+    frame = pd.DataFrame(lines, index=pd.Index(ROWS, name="cause"), columns=list(COLUMNS[:4]))
     gaps = frame["loss"].drop("reference")
     total = float(gaps.sum())
     frame["share"] = gaps / total if total > measured.margin else math.nan
     return frame
 
 
-def _line(e: Estimate, floor: float) -> tuple[float, float, float, float]:
+def _line(
+    e: Estimate, floor: float = -math.inf, *, down: float = 0.0, up: float = 0.0
+) -> tuple[float, float, float, float]:
     """Loss, stderr and interval of an entry that cannot lie below ``floor``."""
     loss = e.value if math.isnan(e.value) else max(e.value, floor)
     if not math.isfinite(e.stderr):
         return loss, math.nan, math.nan, math.nan
     low, high = e.interval()
-    return loss, e.stderr, max(low, floor), max(high, floor)
+    return loss, e.stderr, max(low - down, floor), max(high + up, floor)
 
 
 def _divide(gap: Estimate, split: Split | None) -> tuple[Estimate, Estimate]:
@@ -258,11 +374,15 @@ def _divide(gap: Estimate, split: Split | None) -> tuple[Estimate, Estimate]:
     if split is None:
         return gap, Estimate(0.0, math.nan)
     shares = (1 - split.optimization_share, split.optimization_share)
-    approximation, optimization = (
-        Estimate(s * gap.value, math.hypot(s * gap.stderr, gap.value * split.stderr), gap.df)
-        for s in shares
-    )
+    approximation, optimization = (_part(gap, s, split.stderr) for s in shares)
     return approximation, optimization
+
+
+def _part(gap: Estimate, share: float, share_error: float) -> Estimate:
+    error = math.hypot(share * gap.stderr, gap.value * share_error)
+    third = gap.skewness * (share * gap.stderr) ** 3
+    skewness = third / error**3 if 0 < error < math.inf else 0.0
+    return Estimate(share * gap.value, error, gap.df, skewness)
 
 
 def split_training_gap(user: Floats, strong: Floats, wide: Floats, weights: Floats) -> Split:

@@ -14,8 +14,15 @@ from sklearn.metrics import check_scoring
 
 from sklearn_dl.diagnosis import checks, references, rules, split_checks
 from sklearn_dl.diagnosis.brakes import Brakes, try_brakes
-from sklearn_dl.diagnosis.fold_fits import FoldFit, RowLosses, by_row, fit_jobs, jobs_on
-from sklearn_dl.diagnosis.ledger import Measured, build_ledger, measure
+from sklearn_dl.diagnosis.fold_fits import (
+    FoldFit,
+    RowLosses,
+    by_row,
+    fit_jobs,
+    jobs_on,
+    training_by_fold,
+)
+from sklearn_dl.diagnosis.ledger import Measured, Refits, build_ledger, measure
 from sklearn_dl.diagnosis.mismatch import Mismatch, examine
 from sklearn_dl.diagnosis.own_loss import Aim, row_loss
 from sklearn_dl.diagnosis.probes import Probes, run_probes
@@ -186,6 +193,7 @@ class Run:
         own = as_prior(by_row(fits, n), fits, prior, table)
         losses = {name: r.inside if within else r.held_out for name, r in rows.items()}
 
+        learnt = training_by_fold(fits, weight)
         ratios = [len(f.inside if within else f.test) / len(f.train) for f in fits]
         return measure(
             own.fitted, own.inside if within else own.held_out, losses, weight,
@@ -193,6 +201,7 @@ class Run:
             test=own.extra if self.test is not None else None,
             test_weights=self.test.loss_weight if self.test is not None else None,
             later=own.held_out if within else None, clusters=table.clusters,
+            refits=None if learnt is None else Refits(*learnt),
         )  # fmt: skip
 
     def probes(
