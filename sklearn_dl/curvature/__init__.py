@@ -18,6 +18,7 @@ from sklearn_dl.curvature.spectrum import (
     hessian_extremes,
     spectral_density,
 )
+from sklearn_dl.curvature.stacked import critical_points, hessian_extremes_stack
 
 __all__ = [
     "CriticalPoint",
@@ -28,9 +29,11 @@ __all__ = [
     "Sharpness",
     "SpectralDensity",
     "critical_point",
+    "critical_points",
     "escape",
     "gradient_noise",
     "hessian_extremes",
+    "hessian_extremes_stack",
     "hessian_operator",
     "loss_slice",
     "saddle_race",

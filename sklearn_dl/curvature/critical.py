@@ -12,16 +12,17 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from sklearn_dl.curvature.hessian import HessianOperator
+from sklearn_dl.curvature.lanczos import Ritz
 from sklearn_dl.curvature.objective import (
     MAX_ROWS,
     Objective,
     kinks,
     split_objective,
 )
-from sklearn_dl.curvature.spectrum import HessianExtremes, extremes_of
+from sklearn_dl.curvature.spectrum import HessianExtremes, extremes_from, extremes_of
 from sklearn_dl.fitting import new_seed
 
-__all__ = ["CriticalPoint", "best_drop", "critical_point"]
+__all__ = ["CriticalPoint", "best_drop", "classify", "critical_point"]
 
 #: Stationary where the best step along -g would gain less than this share of what is left.
 CAUCHY_SHARE = 0.01
@@ -213,27 +214,42 @@ def critical_point(
         random_state=random_state,
     )
     operator = HessianOperator(objective)
-    rng = np.random.default_rng(new_seed(random_state))
-    ends, ritz = extremes_of(operator, tol=tol, max_products=max_products, rng=rng)
-    gradient = operator.gradient
-    loss = objective.value()
+    seed = new_seed(random_state)
+    _, ritz = extremes_of(operator, tol=tol, max_products=max_products, seed=seed)
+    return classify(operator, other, ritz, tol=tol, reference_loss=reference_loss)
+
+
+def classify(
+    operator: HessianOperator,
+    other: Objective | None,
+    ritz: Ritz,
+    *,
+    tol: float,
+    reference_loss: float,
+) -> CriticalPoint:
+    """The answer from a Lanczos run: one number after another, none of which decides alone.
+
+    Parameters
+    ----------
+    operator : HessianOperator
+        Of the rows that decide.
+    other : Objective or None
+        The same loss on the rows that confirm.
+    ritz : Ritz
+    tol, reference_loss : float
+        As for `critical_point`.
+    """
+    objective, gradient = operator.objective, operator.gradient
+    ends = extremes_from(ritz, objective, tol)
+    loss, norm = objective.value(), float(gradient.norm())
     left = max(loss - reference_loss, 0.0)
-    noise = _gradient_noise(objective)
-    size = max(abs(ends.eigenvalue_min), abs(ends.eigenvalue_max))
-    cauchy = _cauchy_decrease(operator, gradient, size)
-    rounding = ROUNDING_UNITS * objective.epsilon * size * float(objective.weights.norm())
-    norm = float(gradient.norm())
-    by = _stationary(norm, rounding, noise, cauchy, left)
+    noise, cauchy, by = _criticality(operator, ends, left)
     curvature, stderr = _curvature_elsewhere(other, ends)
-    kind = (
-        "not_critical"
-        if by is None
-        else _kind(ends, loss, exact=by == "rounding", stderr=stderr, elsewhere=curvature)
-    )
-    direction = torch.as_tensor(ends.vector_min, device=gradient.device)
-    judge = objective if other is None else other
-    drop, step = best_drop(judge, direction, both_ways=True)
-    descent = 0.0 if norm == 0 else best_drop(judge, -gradient / norm, both_ways=False)[0]
+    kind = "not_critical"
+    if by is not None:
+        exact = by == "rounding"
+        kind = _kind(ends, loss, exact=exact, stderr=stderr, elsewhere=curvature)
+    drop, step, descent = _what_lies_beyond(other or objective, gradient, ends)
     flat = _flat_share(gradient, ritz.first_product)
     return CriticalPoint(
         kind=kind,
@@ -259,10 +275,33 @@ def critical_point(
         flat_share=flat,
         n_parameters=objective.n_parameters,
         n_rows=len(objective),
-        n_products=operator.n_products,
+        n_products=ends.n_products + 1,
         caveats=_caveats(objective, other, ends, flat, by),
         direction=ends.vector_min,
     )
+
+
+def _criticality(
+    operator: HessianOperator, ends: HessianExtremes, left: float
+) -> tuple[float, float, str | None]:
+    """Sampling noise of the gradient, its Cauchy decrease, and which criterion calls it zero."""
+    objective, gradient = operator.objective, operator.gradient
+    noise = _gradient_noise(objective)
+    size = max(abs(ends.eigenvalue_min), abs(ends.eigenvalue_max))
+    cauchy = _cauchy_decrease(operator, gradient, size)
+    rounding = ROUNDING_UNITS * objective.epsilon * size * float(objective.weights.norm())
+    return noise, cauchy, _stationary(float(gradient.norm()), rounding, noise, cauchy, left)
+
+
+def _what_lies_beyond(
+    judge: Objective, gradient: Tensor, ends: HessianExtremes
+) -> tuple[float, float, float]:
+    """Best drop along v_min with its step, and best drop along the gradient, on these rows."""
+    direction = torch.as_tensor(ends.vector_min, device=gradient.device)
+    drop, step = best_drop(judge, direction, both_ways=True)
+    norm = float(gradient.norm())
+    descent = 0.0 if norm == 0 else best_drop(judge, -gradient / norm, both_ways=False)[0]
+    return drop, step, descent
 
 
 def _stationary(

@@ -155,7 +155,8 @@ def saddle_race(
         model, data, sample_weight=sample_weight, max_rows=max_rows, random_state=random_state
     )
     rng = np.random.default_rng(new_seed(random_state))
-    ends, _ = extremes_of(HessianOperator(objective), tol=1e-3, max_products=100, rng=rng)
+    seed = int(rng.integers(2**31 - 1))
+    ends, _ = extremes_of(HessianOperator(objective), tol=1e-3, max_products=100, seed=seed)
     v_min = torch.as_tensor(ends.vector_min).to(objective.weights)
     gain = best_drop(objective, v_min, both_ways=True)[0]
     if gain <= 0:

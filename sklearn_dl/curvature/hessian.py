@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from sklearn_dl.curvature.lanczos import Vector
 from sklearn_dl.curvature.objective import (
     MAX_ROWS,
     Objective,
@@ -17,9 +17,7 @@ from sklearn_dl.curvature.objective import (
     objective_of,
 )
 
-__all__ = ["HessianOperator", "Vector", "hessian_operator"]
-
-Vector = NDArray[np.float64]
+__all__ = ["HessianOperator", "hessian_operator"]
 
 
 class HessianOperator(LinearOperator):
@@ -57,6 +55,10 @@ class HessianOperator(LinearOperator):
     def gradient(self) -> Tensor:
         """Gradient at the same weights, (n_parameters,)."""
         return self._graph[1].detach() if self._graph else self.objective.gradient()
+
+    def products(self, vectors: Vector) -> Vector:
+        """Products with the rows of a (n, n_parameters) array."""
+        return np.stack([self.matvec(v) for v in vectors])
 
     def _matvec(self, x: Any) -> Vector:
         self.n_products += 1

@@ -242,7 +242,8 @@ def _directions(
     objective = operator.objective
     if isinstance(asked, str):
         if asked == "hessian":
-            ends, _ = extremes_of(operator, tol=1e-3, max_products=100, rng=rng)
+            seed = int(rng.integers(2**31 - 1))
+            ends, _ = extremes_of(operator, tol=1e-3, max_products=100, seed=seed)
             both = np.stack([ends.vector_min, ends.vector_max])
             return both[:n], ("v_min", "v_max")[:n]
         if asked == "random":

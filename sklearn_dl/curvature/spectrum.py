@@ -2,128 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
-from scipy.sparse.linalg import LinearOperator
 
-from sklearn_dl.curvature.hessian import HessianOperator, Vector, hessian_operator
-from sklearn_dl.curvature.objective import MAX_ROWS
+from sklearn_dl.curvature.hessian import HessianOperator, hessian_operator
+from sklearn_dl.curvature.lanczos import SMALL_EIGENVALUE, Ritz, Vector, ends_known, lanczos
+from sklearn_dl.curvature.objective import MAX_ROWS, Objective
 from sklearn_dl.fitting import new_seed
 
 __all__ = [
     "HessianExtremes",
-    "Ritz",
     "SpectralDensity",
+    "check_effort",
+    "extremes_from",
     "extremes_of",
     "hessian_extremes",
-    "lanczos",
     "spectral_density",
 ]
-
-#: The Lanczos vectors may take so much memory.
-MAX_BASIS_BYTES = 2**31
-#: An eigenvalue below this share of the largest is found to ``tol`` of that share, not of itself.
-SMALL_EIGENVALUE = 1e-3
-#: An operator is used up where the next Lanczos vector is rounding.
-BREAKDOWN = 1e-13
-
-
-@dataclass(frozen=True)
-class Ritz:
-    """What a Lanczos run knows of the spectrum.
-
-    Attributes
-    ----------
-    values : ndarray of shape (n_steps,)
-        Ritz values, ascending.
-    residuals : ndarray of shape (n_steps,)
-        ``|H u - value u| = |beta_m s_mi|``: an eigenvalue lies within that of the Ritz value.
-    mass : ndarray of shape (n_steps,)
-        Squared first components: the weights of Gauss quadrature.
-    vectors : callable
-        Position -> Ritz vector, (n_parameters,).
-    first_product : ndarray of shape (n_parameters,)
-        ``H start``.
-    """
-
-    values: Vector
-    residuals: Vector
-    mass: Vector
-    vectors: Callable[[int], Vector] = field(repr=False)
-    first_product: Vector = field(repr=False)
-
-
-def lanczos(
-    operator: LinearOperator, start: Vector, n_steps: int, tol: float | None = None
-) -> Ritz:
-    """Lanczos with full re-orthogonalisation (Parlett 1998, The Symmetric Eigenvalue Problem, 13).
-
-    Parameters
-    ----------
-    operator : LinearOperator of shape (p, p)
-        Symmetric.
-    start : ndarray of shape (p,)
-    n_steps : int
-        Products at most.
-    tol : float, optional
-        Stop where both ends are known to this relative accuracy.
-    """
-    p = len(start)
-    n_steps = min(n_steps, p)
-    _check_memory(n_steps, p)
-    basis = np.zeros((n_steps, p))
-    alpha, beta = np.zeros(n_steps), np.zeros(n_steps)
-    basis[0] = start / np.linalg.norm(start)
-    first = np.zeros(p)
-    m = 0
-    while True:
-        w = np.asarray(operator.matvec(basis[m]), dtype=np.float64)
-        if m == 0:
-            first = w.copy()
-        alpha[m] = basis[m] @ w
-        known = basis[: m + 1]
-        for _ in range(2):  # twice is enough (Parlett 1998, 6.9)
-            w -= known.T @ (known @ w)
-        beta[m] = np.linalg.norm(w)
-        m += 1
-        values, s = (np.asarray(a, np.float64) for a in eigh_tridiagonal(alpha[:m], beta[: m - 1]))
-        size = float(np.abs(values).max())
-        rounding = m * np.finfo(np.float64).eps * size
-        residuals = np.abs(beta[m - 1] * s[-1]) + rounding
-        enough = tol is not None and bool(_within(values, residuals, tol).all())
-        if enough or m == n_steps or beta[m - 1] <= BREAKDOWN * size:
-            break
-        basis[m] = w / beta[m - 1]
-
-    def vector(k: int) -> Vector:
-        u: Vector = s[:, k] @ basis[:m]
-        return u / np.linalg.norm(u)
-
-    return Ritz(values, residuals, s[0] ** 2, vector, first)
-
-
-def _within(values: Vector, residuals: Vector, tol: float) -> NDArray[np.bool_]:
-    """Whether the two ends, lowest first, are known to ``tol``."""
-    ends = np.array([0, -1])
-    size = np.abs(values).max()
-    return np.asarray(
-        residuals[ends] <= tol * np.maximum(np.abs(values[ends]), SMALL_EIGENVALUE * size)
-    )
-
-
-def _check_memory(n_steps: int, p: int) -> None:
-    if n_steps * p * 8 > MAX_BASIS_BYTES:
-        raise ValueError(
-            f"{n_steps} Lanczos vectors of {p:,} parameters take {n_steps * p * 8 / 2**30:.1f} "
-            f"GiB, more than {MAX_BASIS_BYTES / 2**30:.0f} GiB. Ask for at most "
-            f"{MAX_BASIS_BYTES // (8 * p)} steps (max_products or n_steps), or use sharpness or "
-            "loss_slice, which keep none."
-        )
 
 
 @dataclass(frozen=True)
@@ -158,31 +55,39 @@ class HessianExtremes:
     vector_max: Vector = field(repr=False)
 
 
-def extremes_of(
-    operator: HessianOperator, *, tol: float, max_products: int, rng: np.random.Generator
-) -> tuple[HessianExtremes, Ritz]:
-    """Extremes from one Lanczos run, with all that the run found."""
+def check_effort(tol: float, max_products: int) -> None:
+    """Refuse an accuracy or a length that no Lanczos run has."""
     if not 0 < tol < 1:
         raise ValueError(f"tol must be in (0, 1), got {tol!r}.")
     if max_products < 1:
         raise ValueError(f"max_products must be at least 1, got {max_products!r}.")
-    p = operator.shape[0]
-    before = operator.n_products
-    ritz = lanczos(operator, rng.standard_normal(p), max_products, tol)
-    extremes = HessianExtremes(
+
+
+def extremes_of(
+    operator: HessianOperator, *, tol: float, max_products: int, seed: int
+) -> tuple[HessianExtremes, Ritz]:
+    """Extremes from one Lanczos run, with all that the run found."""
+    check_effort(tol, max_products)
+    start = np.random.default_rng(seed).standard_normal((1, operator.shape[0]))
+    (ritz,) = lanczos(operator.products, start, max_products, tol)
+    return extremes_from(ritz, operator.objective, tol), ritz
+
+
+def extremes_from(ritz: Ritz, objective: Objective, tol: float) -> HessianExtremes:
+    """Both ends of what a Lanczos run found."""
+    p, n_products = objective.n_parameters, len(ritz.values)
+    return HessianExtremes(
         eigenvalue_min=float(ritz.values[0]),
         eigenvalue_max=float(ritz.values[-1]),
         residual_min=float(ritz.residuals[0]),
         residual_max=float(ritz.residuals[-1]),
-        converged=bool(_within(ritz.values, ritz.residuals, tol).all())
-        or operator.n_products - before == p,
-        n_products=operator.n_products - before,
+        converged=bool(ends_known(ritz.values, ritz.residuals, tol).all()) or n_products == p,
+        n_products=n_products,
         n_parameters=p,
-        n_rows=len(operator.objective),
+        n_rows=len(objective),
         vector_min=ritz.vectors(0),
-        vector_max=ritz.vectors(len(ritz.values) - 1),
+        vector_max=ritz.vectors(n_products - 1),
     )
-    return extremes, ritz
 
 
 def hessian_extremes(
@@ -239,8 +144,8 @@ def hessian_extremes(
         batch_size=batch_size,
         random_state=random_state,
     )
-    rng = np.random.default_rng(new_seed(random_state))
-    return extremes_of(operator, tol=tol, max_products=max_products, rng=rng)[0]
+    seed = new_seed(random_state)
+    return extremes_of(operator, tol=tol, max_products=max_products, seed=seed)[0]
 
 
 @dataclass(frozen=True)
@@ -320,7 +225,7 @@ def spectral_density(
     steps = min(n_steps, p)
     values, mass = np.zeros((n_draws, steps)), np.zeros((n_draws, steps))
     for k in range(n_draws):
-        ritz = lanczos(operator, rng.standard_normal(p), steps)
+        (ritz,) = lanczos(operator.products, rng.standard_normal((1, p)), steps)
         m = len(ritz.values)  # fewer where the run broke down; the rest has no mass
         values[k, :m], mass[k, :m] = ritz.values, ritz.mass
         values[k, m:] = ritz.values[-1]
