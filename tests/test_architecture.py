@@ -21,7 +21,7 @@ LAYERS = (
     {"training"},
     {"fitting"},
     {"estimators"},
-    {"batching", "storage"},
+    {"batching", "onnx", "storage"},
     {"curvature", "resilience"},
     {"studies"},
     {"diagnosis"},

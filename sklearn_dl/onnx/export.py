@@ -1,0 +1,104 @@
+"""The whole estimator as an ONNX model: table in, prediction out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_dl import __version__
+from sklearn_dl.estimators import DLClassifier, DLRegressor
+from sklearn_dl.onnx.columns import emit_encoder
+from sklearn_dl.onnx.graph import Graph, array_of
+from sklearn_dl.onnx.layers import emit_layer
+
+__all__ = ["export_onnx"]
+
+
+def export_onnx(estimator: DLClassifier | DLRegressor, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator as an ONNX model, encoder and classes included.
+
+    A table of numbers without column names becomes one input ``X`` of doubles, (n_rows,
+    n_features). With column names, or with text, each column is an input of its name, (n_rows, 1):
+    doubles, NaN where missing; text, "" where missing. `onnx_inputs` makes them of a table.
+
+    The outputs of a classifier are ``label`` and ``probabilities``, that of a regressor is
+    ``prediction``; they equal ``predict`` and ``predict_proba`` up to rounding (1e-5).
+
+    Parameters
+    ----------
+    estimator : DLClassifier or DLRegressor
+        Fitted, of a shipped module.
+    path : path-like
+        The file.
+
+    Raises
+    ------
+    ValueError
+        The module or the activation is a callable, or a column holds dates or durations.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import onnxruntime
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_dl import DLClassifier
+    >>> from sklearn_dl.onnx import export_onnx, onnx_inputs
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> fitted = DLClassifier(max_epochs=5, random_state=0).fit(X, y)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "iris.onnx"
+    >>> export_onnx(fitted, path)
+    >>> session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    >>> labels, probabilities = session.run(None, onnx_inputs(fitted, X))
+    >>> bool(np.allclose(probabilities, fitted.predict_proba(X), atol=1e-5))
+    True
+    """
+    if not isinstance(estimator, DLClassifier | DLRegressor):
+        raise TypeError(
+            f"export_onnx takes a DLClassifier or DLRegressor, got {type(estimator).__name__}; of "
+            "a pipeline export the last step, whose encoder does its own scaling."
+        )
+    check_is_fitted(estimator)
+    graph = Graph()
+    dtype = next(iter(estimator._state.values())).dtype
+    encoded = emit_encoder(graph, estimator.encoder_, dtype)
+    outputs = graph.cast(emit_layer(graph, estimator.module_, encoded), np.float64)
+    if isinstance(estimator, DLClassifier):
+        ends = _classes(graph, estimator, outputs)
+    else:
+        ends = {"prediction": _numbers(graph, estimator, outputs)}
+    about = {"sklearn_dl": __version__, "estimator": type(estimator).__name__}
+    Path(path).write_bytes(graph.model(ends, about).SerializeToString())
+
+
+def _classes(
+    graph: Graph, estimator: DLClassifier, outputs: str
+) -> dict[str, tuple[str, Any, list[Any]]]:
+    shape = ["n_rows", estimator.n_outputs_]
+    if estimator._loss().link == "sigmoid":
+        above = graph.cast(graph.add("Greater", outputs, graph.constant(0.0)), np.int64)
+        each = graph.add("Sigmoid", outputs)
+        return {
+            "label": (above, np.int64, shape),
+            "probabilities": (each, np.float64, shape),
+        }
+    classes = array_of(estimator.classes_)
+    place = graph.add("ArgMax", outputs, axis=1, keepdims=0)
+    label = graph.add("Gather", graph.constant(classes), place)
+    return {
+        "label": (label, classes.dtype, ["n_rows"]),
+        "probabilities": (graph.add("Softmax", outputs, axis=1), np.float64, shape),
+    }
+
+
+def _numbers(graph: Graph, estimator: DLRegressor, outputs: str) -> tuple[str, Any, list[Any]]:
+    scale = estimator._scale
+    values = graph.add("Mul", outputs, graph.constant(scale.deviation[None]))
+    values = graph.add("Add", values, graph.constant(scale.mean[None]))
+    if not estimator._flat:
+        return values, np.float64, ["n_rows", estimator.n_outputs_]
+    flat = graph.add("Squeeze", values, graph.constant([1], np.int64))
+    return flat, np.float64, ["n_rows"]

@@ -1,0 +1,121 @@
+"""A graph in the making: nodes and constants with names of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+except ImportError as error:
+    raise ImportError('export_onnx needs onnx: pip install "sklearn-dl[onnx]".') from error
+
+__all__ = ["OPSET", "Graph", "element_type"]
+
+#: Of 2023; runtimes have it.
+OPSET, ML_OPSET, IR_VERSION = 20, 3, 10
+ML = "ai.onnx.ml"
+
+_TYPES = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.float64): TensorProto.DOUBLE,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.bool_): TensorProto.BOOL,
+    np.dtype(object): TensorProto.STRING,
+}
+
+
+def element_type(dtype: Any) -> int:
+    """ONNX's number of a numpy dtype; object stands for text."""
+    return int(_TYPES[np.dtype(dtype)])
+
+
+class Graph:
+    """Collects what `model` assembles; `add` and `constant` return the name of a value."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._inputs: list[Any] = []
+        self._count = 0
+
+    def _name(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+    def input(self, name: str, dtype: Any, width: int) -> str:
+        """Declare an input of shape (n_rows, width)."""
+        shape: list[str | int | None] = ["n_rows", width]
+        self._inputs.append(helper.make_tensor_value_info(name, element_type(dtype), shape))
+        return name
+
+    def constant(self, values: Any, dtype: Any = None) -> str:
+        """Store an array."""
+        array = np.asarray(values, dtype=dtype)
+        name = self._name("constant")
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Append a node with one output."""
+        output = self._name(op.lower())
+        self._nodes.append(
+            helper.make_node(op, list(inputs), [output], domain=domain, **attributes)
+        )
+        return output
+
+    def cast(self, value: str, dtype: Any) -> str:
+        """Convert to a dtype."""
+        return self.add("Cast", value, to=element_type(dtype))
+
+    def columns(self, parts: list[str]) -> str:
+        """Matrices side by side."""
+        return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=1)
+
+    def model(
+        self, outputs: dict[str, tuple[str, Any, list[Any]]], about: dict[str, str]
+    ) -> onnx.ModelProto:
+        """The checked model.
+
+        Parameters
+        ----------
+        outputs : dict of str to (value, dtype, shape)
+        about : dict
+            Metadata.
+        """
+        ends = [
+            helper.make_node("Identity", [value], [name]) for name, (value, _, _) in outputs.items()
+        ]
+        declared = [
+            helper.make_tensor_value_info(name, element_type(dtype), shape)
+            for name, (_, dtype, shape) in outputs.items()
+        ]
+        graph = helper.make_graph(
+            [*self._nodes, *ends], "sklearn_dl", self._inputs, declared, self._constants
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)]
+        model = helper.make_model(
+            graph, producer_name="sklearn_dl", opset_imports=opsets, ir_version=IR_VERSION
+        )
+        helper.set_model_props(model, about)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def array_of(values: NDArray[Any]) -> NDArray[Any]:
+    """Text as objects, whole numbers as int64, as ONNX holds them.
+
+    Raises
+    ------
+    ValueError
+        The values are neither text nor numbers.
+    """
+    if values.dtype.kind == "O" and not all(isinstance(value, str) for value in values):
+        kinds = sorted({type(value).__name__ for value in values})
+        raise ValueError(f"ONNX holds labels that are text or numbers, got {', '.join(kinds)}.")
+    if values.dtype.kind in "US":
+        return values.astype(object)
+    return values.astype(np.int64) if values.dtype.kind in "iu" else values
