@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_dl import diagnose
 from sklearn_dl.datasets import make_noisy_numbers, make_shifted
@@ -129,6 +130,65 @@ def test_each_shift_is_named_by_its_share(kind, seed):
     values = d.evidence.set_index("code")["value"]
     assert max(SHARES, key=lambda code: values[code]) == NAMES[kind]
     assert "Of C - B" in str(d)
+
+
+def test_the_shares_have_intervals_and_the_rows_they_rest_on_are_counted():
+    p = make_shifted("covariate", 800, 3, n_test=800, random_state=1)
+    d = quick(LogisticRegression(), p.X, p.y, X_test=p.X_test, y_test=p.y_test)
+    rows = d.evidence.set_index("code")
+    known = [code for code in sorted(SHARES) if rows["outcome"][code] != "not applicable"]
+    inside = rows.loc[known]
+    assert (inside["ci_low"] <= inside["value"]).all()
+    assert (inside["value"] <= inside["ci_high"]).all()
+    assert rows["outcome"]["DL407"] == "not found"
+    assert "95 % interval" in str(d)
+    assert "count as" in str(d)
+
+
+@pytest.mark.parametrize("move", [3, 6])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_test_inputs_that_training_hardly_met_are_unsupported(move, seed):
+    g = rng(seed)
+    X, X_test = g.standard_normal((300, 3)), g.standard_normal((300, 3)) + np.array([move, 0, 0])
+    y, y_test = (1.5 * np.abs(x[:, 0]) + 0.3 * g.standard_normal(300) for x in (X, X_test))
+    d = quick(DecisionTreeRegressor(min_samples_leaf=5), X, y, X_test=X_test, y_test=y_test, cv=2)
+    o = outcomes(d)
+    assert (o["DL407"], o["DL403"]) == ("found", "not applicable")
+    assert "hardly met in training" in str(d)
+    assert d.remedies[0].action == "collect rows like the test rows"
+
+
+def test_test_rows_that_are_training_rows_are_found():
+    p = make_shifted("none", 300, 4, n_test=300, random_state=1)
+    copied = np.vstack([p.X[:60], p.X_test[:60]])
+    labels = np.concatenate([p.y[:60], p.y_test[:60]])
+    o = outcomes(quick(LogisticRegression(), p.X, p.y, X_test=copied, y_test=labels))
+    assert o["DL406"] == "found"
+
+
+def test_what_needs_test_rows_is_not_applicable_without_them():
+    p = make_shifted("none", 200, 4, n_test=10, random_state=1)
+    o = outcomes(quick(LogisticRegression(), p.X, p.y))
+    assert {o[f"DL40{k}"] for k in range(1, 8)} == {"not applicable"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_harmful_label_shift_is_named(seed):
+    g = rng(seed)  # one class is hard, and the test rows are mostly of it
+    y = (g.uniform(size=900) < 0.2).astype(int)
+    y_test = (g.uniform(size=900) < 0.8).astype(int)
+    X, X_test = (
+        np.c_[np.where(v == 1, 0.5 * g.standard_normal(900), 2 + 0.3 * g.standard_normal(900)),
+              g.standard_normal(900)]
+        for v in (y, y_test)
+    )  # fmt: skip
+    wrong, wrong_test = (g.uniform(size=900) < np.where(v == 1, 0.3, 0.0) for v in (y, y_test))
+    three, three_test = np.where(wrong, 2, y), np.where(wrong_test, 2, y_test)
+    d = quick(LogisticRegression(), X, three, X_test=X_test, y_test=three_test)
+    rows = d.evidence.set_index("code")
+    assert d.verdict == "mismatch"
+    assert rows["outcome"]["DL403"] == "found"
+    assert rows["ci_low"]["DL403"] < 1 < rows["ci_high"]["DL403"] + 0.3
 
 
 def test_without_a_gap_nothing_is_explained():

@@ -18,10 +18,9 @@ from scipy import stats
 from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.brakes import Brakes
 from sklearn_dl.diagnosis.ledger import Measured
-from sklearn_dl.diagnosis.mismatch import Mismatch, shift_claim
+from sklearn_dl.diagnosis.mismatch import shift_claim
 from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.rules import Gap
-from sklearn_dl.diagnosis.shift import Share
 from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.tails import HEAVY, MIN_ROWS, Tail
 
@@ -30,13 +29,10 @@ __all__ = ["Evidence", "evidence_frame"]
 Floats = NDArray[np.float64]
 Outcome = Literal["found", "not found", "not applicable"]
 
-LEDGER = "Bottou and Bousquet 2008; METHODS 2.0"
-TAILS = "METHODS 2c"
-TWO_SAMPLE = "Besag and Clifford 1991; METHODS 2c"
-EXPLAINED = "Cai, Namkoong, Yadlowsky 2023; METHODS 2c"
-COPIES = "a copy tells nothing new"
+LEDGER = "Bottou and Bousquet 2008"
+TAILS = "Huber 1964"
 MIN_EPOCHS = 10  # a slope over the last fifth needs some points
-TAIL = 0.2  # METHODS 2b: last 20 % of the epochs
+TAIL = 0.2  # the last fifth of the epochs
 STILL_FALLING = 0.05  # the loss would fall by 5 % if training went on as long again
 
 
@@ -58,6 +54,8 @@ class Evidence:
         Rows behind the value and fits made for it alone.
     source : str
         Where the threshold comes from.
+    ci_low, ci_high : float
+        95 % interval of the value, where it has one.
     """
 
     code: str
@@ -68,6 +66,8 @@ class Evidence:
     n: int
     fits: int
     source: str
+    ci_low: float = math.nan
+    ci_high: float = math.nan
 
 
 def evidence_frame(rows: Sequence[Evidence]) -> pd.DataFrame:
@@ -116,7 +116,7 @@ def flow_checks(measured: Measured, *, n_test: int, fits: int) -> list[Evidence]
         ),
         Evidence(
             "DL104", "Nothing to learn: no model better than the prior (L0 - F, upper limit)?",
-            signal.upper, limit, outcome(signal.upper < limit), n, 0, "METHODS 2a",
+            signal.upper, limit, outcome(signal.upper < limit), n, 0, LEDGER,
         ),
         Evidence(
             "DL105", "Own rows fitted better than anyone predicts them (F - A; harmless)?",
@@ -141,7 +141,7 @@ def still_falling_check(loss_curves: Sequence[Floats], n: int, *, needed: bool) 
     training loss may be large: a net that fits its rows well may go on falling for ever.
     """
     code, question = "DL202", "Does the training loss still fall at the last epoch?"
-    source = "Theil-Sen; METHODS 2b"
+    source = "Sen 1968"
     falls = [_projected_fall(curve) for curve in loss_curves]
     falls = [fall for fall in falls if math.isfinite(fall)]
     if not falls or not needed:
@@ -249,7 +249,7 @@ def tail_checks(tail: Tail | None) -> list[Evidence]:
 
 def overconfidence_check(gain: Estimate | None, measured: Measured) -> Evidence:
     """DL302: does one temperature close half of the estimation gap?"""
-    code, source = "DL302", "Guo et al. 2017; METHODS 2c"
+    code, source = "DL302", "Guo et al. 2017"
     question = "Overconfident: share of B - max(A, F) that a temperature takes away?"
     gap = measured.estimation_gap
     if gain is None or not gap.value > measured.margin or not math.isfinite(gain.value):
@@ -260,43 +260,3 @@ def overconfidence_check(gain: Estimate | None, measured: Measured) -> Evidence:
         code, question, share, rules.HALF, outcome(share >= rules.HALF and sure), measured.n_rows,
         0, source,
     )  # fmt: skip
-
-
-def mismatch_checks(moved: Mismatch | None, measured: Measured, n_test: int) -> list[Evidence]:
-    """DL402 to DL406: did X move, what explains C - B, are test rows copies?"""
-    test_x = "Inputs of the test rows distributed otherwise (p-value of the two-sample test)?"
-    copies = "Test rows that are copies of training rows (share)?"
-    shares = {
-        "DL403": "Share of C - B that the changed class frequencies explain?",
-        "DL404": "Share of C - B that the changed inputs explain?",
-        "DL405": "Share of C - B that is left to a changed relation of target and inputs?",
-    }
-    if moved is None or not math.isfinite(moved.test.p_value):
-        first = [not_applicable("DL402", test_x, TWO_SAMPLE)]
-    else:
-        t = moved.test
-        first = [
-            Evidence(
-                "DL402", test_x, t.p_value, rules.ALPHA, outcome(t.p_value <= rules.ALPHA),
-                t.n_rows, 0, TWO_SAMPLE,
-            )
-        ]  # fmt: skip
-    if moved is None:
-        last = not_applicable("DL406", copies, COPIES)
-    else:
-        n = moved.test.copies
-        last = Evidence("DL406", copies, n, 0.01, outcome(n > 0.01), moved.test.n_rows, 0, COPIES)
-    known: dict[str, Share] = {}
-    if moved is not None and moved.explained is not None:
-        e = moved.explained
-        known = {"DL403": e.label, "DL404": e.covariate, "DL405": e.concept}
-    middle = [
-        Evidence(
-            code, question, known[code].value, rules.HALF,
-            outcome(known[code].value >= rules.HALF), n_test, 0, EXPLAINED,
-        )
-        if code in known
-        else not_applicable(code, question, EXPLAINED)
-        for code, question in shares.items()
-    ]  # fmt: skip
-    return [*first, *middle, last]

@@ -17,7 +17,11 @@ from sklearn_dl.recipes import auto_max_epochs
 
 __all__ = ["loss_by_size"]
 
-FRACTIONS = (0.125, 0.25, 0.5)  # METHODS 2d: geometric sizes; all rows are known already
+FRACTIONS = (
+    0.125,
+    0.25,
+    0.5,
+)  # geometric sizes (Viering and Loog 2023); all rows are known already
 MIN_ROWS = 10
 MAX_LONGER = 4  # epochs are multiplied by this at most when rows are few
 
@@ -29,7 +33,7 @@ def loss_by_size(
 
     The folds and the held-out rows are those of the diagnosis. A network that learns fewer rows
     gets more epochs (up to 4 times): at constant epochs more rows also mean more steps, and a
-    badly chosen learning rate would pass for a lack of rows (METHODS 2d).
+    badly chosen learning rate would pass for a lack of rows.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 Nobody can say that a training loss is large without something to compare it with. The pool is the
 prior, a linear model, nearest neighbours, gradient boosting, extremely randomised trees and an
-early-stopped network (METHODS 2a); the lowest of them stands for what is possible.
+early-stopped network; the lowest of them stands for what is possible.
 """
 
 from __future__ import annotations

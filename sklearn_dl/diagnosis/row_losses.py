@@ -25,7 +25,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# METHODS 2.0: all models alike, so that one impossible event costs 13.8 nats and not infinity.
+# All models alike, so that one impossible event costs 13.8 nats and not infinity.
 PROBABILITY_FLOOR = 1e-6
 
 

@@ -24,9 +24,9 @@ __all__ = ["Decision", "Findings", "Gap", "Verdict", "decide", "found", "margin"
 
 # Thresholds, each with its source; no other file holds one that decides a verdict.
 ALPHA = 0.05  # family-wise level of the three claims (Holm)
-MARGIN_SHARE = 0.05  # METHODS 2.0: a gap below 5 % of what can be learnt is not worth mending
-MARGIN_FLOOR = 0.01  # METHODS 2.0: nor one below 0.01 (nats, or a share of Var(y))
-GOOD_FACTOR = 2.0  # METHODS 2.0: `good` is earned when every upper limit lies below 2 m
+MARGIN_SHARE = 0.05  # a gap below 5 % of what can be learnt is not worth mending
+MARGIN_FLOOR = 0.01  # nor one below 0.01 (nats, or a share of Var(y))
+GOOD_FACTOR = 2.0  # `good` is earned when every upper limit lies below 2 m
 HALF = 0.5  # a cause must explain half of a gap to be called its cause
 DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: two to one)
 WIDE = 3.0  # in margins: an estimation gap so large is overfitting though no brake was found
@@ -146,7 +146,7 @@ class Decision:
 
 
 def margin(prior_loss: float, reference_loss: float) -> float:
-    """``m = max(5 % of (L0 - F), 0.01)``: the smallest gap that matters (METHODS 2.0)."""
+    """``m = max(5 % of (L0 - F), 0.01)``: the smallest gap that matters."""
     return max(MARGIN_SHARE * (prior_loss - reference_loss), MARGIN_FLOOR)
 
 

@@ -30,6 +30,7 @@ from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.result import Diagnosis, Study
 from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, decide
 from sklearn_dl.diagnosis.scores import metric_by_entry, scores_by_rows
+from sklearn_dl.diagnosis.shift_checks import shift_checks
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.symptom_checks import symptom_checks
@@ -332,7 +333,7 @@ class Run:
                 checks.brake_check(brakes, measured.margin),
                 checks.overconfidence_check(calibration, measured),
                 *checks.class_checks(table.y, y_test),
-                *checks.mismatch_checks(moved, measured, n_test),
+                *shift_checks(moved, n_test),
                 *split_checks.split_checks(folds, table, measured, classify=self.classify),
                 split_checks.order_check(ordered, measured.margin, n),
             ]

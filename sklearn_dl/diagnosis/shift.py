@@ -2,7 +2,7 @@
 
 Is X distributed alike (a permutation test in which the classifier is refitted)? How much of
 C - B would the changed share of the classes alone explain, how much the changed X alone? What
-remains is a changed relation of target and inputs (METHODS 2c; Cai, Namkoong, Yadlowsky 2023).
+remains is a changed relation of target and inputs (Cai, Namkoong and Yadlowsky 2023).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ MAX_WEIGHT = 20.0  # importance weights beyond this rest on single rows
 CONTINUOUS = 0.9  # a column with so many values among the distinct rows does not repeat by nature
 DISTINCT = 0.1  # and neither does it with so many values a row
 BOOTSTRAPS = 300
+UNSUPPORTED = 0.05  # fewer rows than one in twenty cannot speak for all
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class Explained:
     concept : Share
         What the larger of the two leaves over.
     effective_share : float
-        Effective sample size of the weighted training rows over their number.
+        Effective sample size of the weighted training rows (Kong 1992) over their number, times
+        the share of the test rows that weighted training rows reach (the mean weight, which is
+        one where training rows are found wherever test rows are).
     name : str
         Which it is, in words.
     """
@@ -300,11 +303,11 @@ def explain(
             )
         draws.append(_shares(b, c, count * w, count_test * w_test, v, classes))
     point, spread = draws[0], np.array(draws[1:])
-    low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0) if len(spread) else (point, point)
+    low, high = np.percentile(spread, [2.5, 97.5], axis=0)
     label, covariate, concept = (
         Share(float(point[i]), float(low[i]), float(high[i])) for i in range(3)
     )
-    effective = float(v.sum() ** 2 / (np.square(v).sum() * len(v)))
+    effective = float(v.sum() ** 2 / (np.square(v).sum() * len(v))) * min(1.0, float(v.mean()))
     return Explained(label, covariate, concept, effective, _name(label, covariate, effective))
 
 
@@ -313,12 +316,12 @@ def _shares(
 ) -> tuple[float, float, float]:
     before, after = np.average(b, weights=w), np.average(c, weights=w_test)
     if after == before:
-        return (0.0, 0.0, 0.0)
+        return (math.nan if classes is None else 0.0, 0.0, 0.0)
     covariate = (np.average(b, weights=w * v) - before) / (after - before)
-    label = 0.0
+    label = math.nan
     if classes is not None:
         label = (_relabelled(b, w, w_test, *classes) - before) / (after - before)
-    best = max(label, covariate, 0.0)
+    best = max(0.0, covariate, label)  # in this order a NaN label counts as none
     return (float(label), float(covariate), float(1 - best))
 
 
@@ -335,6 +338,6 @@ def _relabelled(b: Floats, w: Floats, w_test: Floats, y: Any, y_test: Any) -> fl
 
 
 def _name(label: Share, covariate: Share, effective: float) -> str:
-    if max(label.value, covariate.value) >= 0.5:
+    if max(covariate.value, label.value) >= 0.5:
         return "label shift" if label.value >= covariate.value else "covariate shift"
-    return "unsupported inputs" if effective < 0.05 else "concept shift"
+    return "unsupported inputs" if effective < UNSUPPORTED else "concept shift"

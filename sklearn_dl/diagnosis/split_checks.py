@@ -19,7 +19,7 @@ from sklearn_dl.diagnosis.table import Folds, Table
 __all__ = ["contiguous_folds", "order_check", "split_checks"]
 
 FLOOR = "scored at the floored probability"
-SPLITS = "METHODS 2c"
+SPLITS = "Roberts et al. 2017"  # cross-validation of structured rows
 
 
 def contiguous_folds(y: NDArray[Any], k: int, *, stratify: bool) -> Folds:

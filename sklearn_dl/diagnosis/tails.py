@@ -17,8 +17,8 @@ __all__ = ["Tail", "heavy_tail", "robust_loss"]
 
 Floats = NDArray[np.float64]
 
-TOP = 0.01  # METHODS 2c: where 1 % of the rows
-HEAVY = 0.25  # carry more than a quarter of the loss
+TOP = 0.01  # where 1 % of the rows
+HEAVY = 0.25  # carry more than a quarter of the loss: 25 times their share
 MIN_ROWS = 100  # a hundredth of fewer is no row
 
 

@@ -133,9 +133,24 @@ def _shift_steps(evidence: pd.DataFrame) -> list[Step]:
         )
     known = [c for c in _SHIFTS if outcomes[c] != "not applicable"]
     if known:
-        shares = [f"{_SHIFTS[c]} {values[c]:.0%}" for c in known]
-        steps.append(Step("What explains the test loss?", "Of C - B: " + ", ".join(shares) + "."))
+        answer = "Of C - B: " + ", ".join(_share(evidence, c) for c in known) + "."
+        steps.append(Step("What explains the test loss?", answer + _support(evidence)))
     return steps
+
+
+def _share(evidence: pd.DataFrame, code: str) -> str:
+    row = evidence[evidence["code"] == code]
+    share, low, high = (float(row[c].iloc[0]) for c in ("value", "ci_low", "ci_high"))
+    return f"{_SHIFTS[code]} {share:.0%} (95 % interval {low:.0%} to {high:.0%})"
+
+
+def _support(evidence: pd.DataFrame) -> str:
+    """How many training rows the shares rest on."""
+    outcomes, values = _by_code(evidence)
+    text = f" Weighted like the test rows, the training rows count as {values['DL407']:.1%} of them"
+    if outcomes["DL407"] != "found":
+        return f"{text}."
+    return f"{text}: the test inputs are hardly met in training, and the shares say little."
 
 
 def conclusion(measured: Measured, decision: Decision, evidence: pd.DataFrame | None = None) -> str:
