@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -79,18 +80,27 @@ class Judge:
         return -np.log(np.maximum(hit, 1e-6))
 
 
-def run(fits: Sequence[Fit], judge: Judge) -> list[list[float]]:
-    """Losses of each fit on each of its tables; a fit that diverged is worth the prior."""
+def run(fits: Sequence[Fit], judge: Judge, *, rows: bool = False) -> list[list[Any]]:
+    """Losses of each fit on each of its tables; a fit that diverged is worth the prior.
 
-    def one(model: Any, X: pd.DataFrame, y: Any, evals: list[Any]) -> list[float]:
+    Mean losses, or with ``rows`` those of each row times its weight.
+    """
+
+    def one(model: Any, X: pd.DataFrame, y: Any, evals: list[Any]) -> list[Any]:
         try:
             model = clone(model).fit(X, y)
-            losses = [judge(model, *table) for table in evals]
+            losses = [judge.rows(model, *table) for table in evals]
         except (FloatingPointError, ValueError) as error:
             if not (isinstance(error, FloatingPointError) or "NaN" in str(error)):
                 raise
-            return [judge.prior] * len(evals)
-        return [x if np.isfinite(x) else judge.prior for x in losses]
+            losses = [np.full(len(table[1]), judge.prior) for table in evals]
+        found = []
+        for values, (_, target) in zip(losses, evals, strict=True):
+            weights = judge.weights(target)
+            values = np.where(np.isfinite(values), values, judge.prior)
+            values = values * weights / weights.mean()
+            found.append(values if rows else float(values.mean()))
+        return found
 
     with warnings.catch_warnings(), batched_fits():
         warnings.simplefilter("ignore")
@@ -119,6 +129,18 @@ def references(case: Case) -> list[Any]:
               ExtraTreesRegressor(100, min_samples_leaf=2, random_state=0)]
     )  # fmt: skip
     return [make_pipeline(prepare, model) for model in models]
+
+
+_POOLS: dict[str, list[float]] = {}
+
+
+def _pool(case: Case, judge: Judge, tables: list[Any]) -> list[float]:
+    """Losses of the other models on fresh rows; the same rows need them once."""
+    key = joblib.hash((case.X, case.y, tables, judge.balanced))
+    if key not in _POOLS:
+        losses = run([(r, case.X, case.y, tables) for r in references(case)], judge)
+        _POOLS[key] = np.mean(losses, axis=1).tolist()
+    return _POOLS[key]
 
 
 def strongly(case: Case, rate: float, **changes: Any) -> dict[str, Any]:
@@ -202,11 +224,10 @@ def measure(case: Case) -> dict[str, Any]:
         [] if case.X_test is None else [(case.X_test, case.y_test)]
     )
     own = [(case.estimator(random_state=s), *learn, tables) for s in SEEDS]
-    refs: list[Fit] = [(r, *learn, [choose, confirm]) for r in references(case)]
     losses = np.array(run(own, judge))
     a, b1, b2 = losses[:, :3].mean(0)
     b = (b1 + b2) / 2
-    pool = np.array(run(refs, judge)).mean(1)
+    pool = np.array(_pool(case, judge, [choose, confirm]))
     f = float(min(pool.min(), b, judge.prior))
     out: dict[str, Any] = {
         "prior": judge.prior, "A": a, "B": b, "refs": pool.tolist(), "gains": {},
@@ -226,7 +247,7 @@ def measure(case: Case) -> dict[str, Any]:
     margin = max(0.05 * (judge.prior - f), 0.01)
     out |= {"F": f, "margin": margin}
     if a - f < 3 * margin:
-        out["gains"] |= _variance(case, judge, learn, choose, confirm, b1, b2)
+        out["gains"] |= _variance(case, judge, learn, choose, confirm)
     if out["C"] is not None:
         X, y = case.X_target, case.y_target
         n = len(case.X)
@@ -236,26 +257,32 @@ def measure(case: Case) -> dict[str, Any]:
     return out | {"right": right_verdicts(out)}
 
 
-def _variance(
-    case: Case, judge: Judge, learn: Any, choose: Any, confirm: Any, b1: float, b2: float
-) -> dict[str, float]:
+def _variance(case: Case, judge: Judge, learn: Any, choose: Any, confirm: Any) -> dict[str, float]:
+    """Gains on fresh rows; ``unsure`` is the standard error of the best brake's, by row."""
     brakes = braked(case)
     fits: list[Fit] = [
         (case.estimator(**c, random_state=s), *learn, [choose, confirm])
-        for c in brakes.values() for s in SEEDS
+        for c in ({}, *brakes.values()) for s in SEEDS
     ]  # fmt: skip
     X = pd.concat([case.X, case.X_pool.iloc[: 3 * len(case.X)]], ignore_index=True)
     y = np.concatenate([case.y, case.y_pool[: 3 * len(case.X)]])
     epochs = max(1, round(case.params["max_epochs"] * len(case.X) / len(X)))
     fits += [(case.estimator(max_epochs=epochs, random_state=s), X, y, [choose, confirm])
              for s in SEEDS]  # fmt: skip
-    done = np.array(run(fits, judge)).reshape(-1, len(SEEDS), 2).mean(1)
-    gains = {name: float(b2 - pair[1]) for name, pair in zip(brakes, done, strict=False)}
-    best = min(
-        range(len(brakes)), key=lambda k: done[k, 0]
-    )  # chosen on one half, told on the other
-    gains["regularised"] = float(b2 - done[best, 1])
-    gains["more rows"] = float((b1 + b2) / 2 - done[-1].mean())
+    done = run(fits, judge, rows=True)
+    mean = [
+        [np.mean([done[k + j][half] for j in range(len(SEEDS))], axis=0) for half in (0, 1)]
+        for k in range(0, len(done), len(SEEDS))
+    ]
+    own, held, more = mean[0], mean[1:-1], mean[-1]
+    gains = {
+        name: float((own[1] - pair[1]).mean()) for name, pair in zip(brakes, held, strict=True)
+    }
+    best = min(range(len(held)), key=lambda k: held[k][0].mean())  # chosen on one half only
+    difference = own[1] - held[best][1]
+    gains["regularised"] = float(difference.mean())
+    gains["unsure"] = float(difference.std() / len(difference) ** 0.5)
+    gains["more rows"] = float(np.mean([(own[k] - more[k]).mean() for k in (0, 1)]))
     return gains
 
 
@@ -281,8 +308,11 @@ def right_verdicts(t: dict[str, Any]) -> list[str]:
         return _weigh(first, large, moved, shift, helps, m)
     second: set[str] = set()
     braked, rows = t["gains"].get("regularised", 0.0), t["gains"].get("more rows", 0.0)
+    unsure = t["gains"].get("unsure", 0.0)
     if (over > 2 * m and max(rows, braked) >= 0.5 * over) or braked > HIGH * m:
         second = {"overfitting"}
+        if braked < 3 * unsure and rows < 0.5 * over:  # the gain may be that of a few rows
+            second |= {"good", "inconclusive"}
     elif over > m or braked > LOW * m:
         second = {"overfitting", "good", "inconclusive"}
     allowed = second or {"good"}

@@ -15,17 +15,24 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
+import pandas as pd
 import torch
-from counterfactuals import Judge, measure, run
+from counterfactuals import Judge, measure, right_verdicts, run
 from planted import CANDIDATES, HELD_OUT, TUNED, Case, Source, load, make_case, plan
+from rivals import RIVALS
+from scoring import confusion, probability_scores, scores
 from sklearn.model_selection import cross_val_score
 
 from sklearn_dl import batched_fits, diagnose
+from sklearn_dl.diagnosis import references
+from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, decide
 
 
 def read(cache: Path) -> dict[str, dict[str, Any]]:
@@ -77,18 +84,38 @@ def healthy(source: Source, cache: Path, known: dict[str, dict[str, Any]]) -> di
 
 
 def cases(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> Iterator[Case]:
-    """The planned cases, table by table."""
+    """The planned cases, in an order that leaves a fair sample wherever it is cut off."""
     known = read(cache)
-    for name in dict.fromkeys(table for table, _, _ in chosen):
-        source = None
-        for table, fault, level in chosen:
-            if table != name:
-                continue
-            source = source or load(name, folder)
-            number = zlib.crc32(f"{table}|{fault}|{level}".encode()) % 1000
-            case = make_case(source, healthy(source, cache, known), fault, level, number)
-            if case.kind != "skip":
-                yield case
+    sources: dict[str, Source] = {}
+    order = sorted(chosen, key=lambda c: zlib.crc32("|".join(map(str, c)).encode()))
+    for table, fault, level in order:
+        if table not in sources:
+            sources[table] = load(table, folder)
+        number = zlib.crc32(f"{table}|{fault}|{level}".encode()) % 1000
+        base = healthy(sources[table], cache, known)
+        case = make_case(sources[table], base, fault, level, number)
+        if case.kind != "skip":
+            yield case
+
+
+@contextmanager
+def remembered_references() -> Iterator[None]:
+    """Fit the reference pool once for cases of the same rows, folds and loss: it is the same."""
+    fit, memory = references.pool_fits, {}
+
+    def remembered(models: Any, table: Any, folds: Any, loss: Any, **options: Any) -> Any:
+        rows = (table.X, table.y, table.loss_weight, table.fit_weight, folds.splits, folds.inside)
+        key = joblib.hash((rows, sorted(models), loss, options["seed"]))
+        if key not in memory:
+            memory[key] = fit(models, table, folds, loss, **options)
+        pool, notes = memory[key]
+        return dict(pool), list(notes)
+
+    references.pool_fits = remembered
+    try:
+        yield
+    finally:
+        references.pool_fits = fit
 
 
 def find_truth(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> None:
@@ -125,7 +152,7 @@ def diagnose_all(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) 
             "findings": asdict(study.findings), "losses": d.to_dict()["losses"],
             "codes": evidence.index[evidence["outcome"] == "found"].tolist(),
             "values": evidence["value"].to_dict(), "n_fits": study.n_fits,
-            "seconds": seconds, "cv_seconds": cross_validation_seconds(case),
+            "seconds": seconds,
             "remedy": None if first is None else [first.action, _named(first.params)],
             "params": configuration(case), "probes": probe_numbers(study),
         }  # fmt: skip
@@ -171,6 +198,65 @@ def configuration(case: Case) -> dict[str, float]:
     }  # fmt: skip
 
 
+def collected(cache: Path, tables: dict[str, str]) -> list[dict[str, Any]]:
+    """Cases of these tables of which both truth and diagnosis are known."""
+    known = read(cache)
+    records = []
+    for key, seen in known.items():
+        kind, _, name = key.partition("|")
+        truth = known.get(f"truth|{name}")
+        if kind == "seen" and truth is not None and name.partition("|")[0] in tables:
+            # from its numbers, so that a change of the bands needs no training
+            right = right_verdicts(truth)
+            records.append({**seen, "truth": truth, "right": right, "case": name})
+    return records
+
+
+def decided(record: dict[str, Any]) -> Decision:
+    """The present rules on what was measured."""
+    given = {k: Gap(**v) if isinstance(v, dict) else v for k, v in record["findings"].items()}
+    return decide(Findings(**given))
+
+
+def report(cache: Path) -> int:
+    tuned, held = collected(cache, TUNED), collected(cache, HELD_OUT)
+    for name, records in (("tuned tables", tuned), ("held-out tables", held)):
+        if not records:
+            continue
+        print(
+            f"\n== {name}: {', '.join(sorted({r['truth']['key'].split('|')[1] for r in records}))}"
+        )
+        decisions = [decided(r) for r in records]
+        answers = {"diagnose": [d.verdict.value for d in decisions]}
+        for rival, learn in RIVALS.items():
+            answers[rival] = said_by(learn, records, tuned)
+        lines = {who: scores(records, said) for who, said in answers.items()}
+        print(pd.DataFrame(lines).T.to_string(float_format="{:.3f}".format))
+        stated = [{v.value: p for v, p in d.probabilities.items()} for d in decisions]
+        numbers = probability_scores(records, stated)
+        print("probabilities:", ", ".join(f"{k} {v:.3f}" for k, v in numbers.items()))
+        print(f"fits, median: {np.median([r['n_fits'] for r in records]):.0f}")
+        print(confusion(records, answers["diagnose"]).to_string())
+        wrong = [(r, a) for r, a in zip(records, answers["diagnose"], strict=True)
+                 if len(r["right"]) == 1 and a not in r["right"]]  # fmt: skip
+        for record, said in wrong:
+            print(f"  {record['case']}: {said}, right {record['right'][0]}")
+    return 0
+
+
+def said_by(learn: Any, records: list[Any], tuned: list[Any]) -> list[str]:
+    """A rival's answers; on the tables it is tuned on, each table without its own cases."""
+    if records is not tuned:
+        answer = learn(tuned)
+        return [answer(r) for r in records]
+    said = []
+    for record in records:
+        table = record["case"].partition("|")[0]
+        others = [r for r in tuned if r["case"].partition("|")[0] != table]
+        said.append(learn(others)(record))
+    return said
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -186,8 +272,9 @@ def main(argv: list[str] | None = None) -> int:
         if "truth" in options.steps:
             find_truth(options.data, options.cache, chosen)
         if "diagnose" in options.steps:
-            diagnose_all(options.data, options.cache, chosen)
-    return 0
+            with remembered_references():
+                diagnose_all(options.data, options.cache, chosen)
+    return report(options.cache) if "report" in options.steps else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,7 @@ def test_a_linear_net_on_parity_is_model_bias_and_widening_is_the_remedy():
     assert outcomes(d)["DL301"] == "found"
     assert d.ledger.loc["approximation", "share"] > 0.9
     assert d.remedies[0].params["dlclassifier__hidden_layer_sizes"] == (64,)
+    assert "too shallow" in str(d)
 
 
 def test_a_net_that_memorised_its_noise_is_overfitting():
@@ -223,6 +225,33 @@ def test_trying_a_remedy_gives_a_fitted_estimator_and_the_gain_it_measures(slow)
     assert gain.gain > 3 * gain.stderr > 0
     assert fitted.score(*cancer()) > 0.9
     assert fitted.get_params()["dlclassifier__learning_rate"] > 1e-4
+
+
+def test_calibration_and_an_ensemble_are_tried_like_any_remedy():
+    X, y = noisy(200)
+    d = quick(net(hidden_layer_sizes=(64,), max_epochs=100), X, y, cv=2)
+    does = {r.does: k for k, r in enumerate(d.remedies)}
+    calibrated, gain = d.try_remedy(does["calibrate"])
+    assert gain.gain > 2 * gain.stderr > 0
+    assert hasattr(calibrated, "calibrated_classifiers_")
+    ensemble, gain = d.try_remedy(does["ensemble"])
+    assert gain.gain > 0
+    assert len(ensemble.estimators_) == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "does"), [("covariate", "importance weights"), ("label", "prior correction")]
+)
+def test_weights_towards_the_test_rows_are_tried_on_them(kind, does):
+    p = make_shifted(kind, 500, 3, n_test=500, random_state=1)
+    model = LogisticRegression()
+    d = quick(model, p.X, p.y, X_test=p.X_test, y_test=p.y_test)
+    remedy = replace(d.remedies[0], does=does)
+    fitted, gain = replace(d, remedies=[remedy]).try_remedy(0)
+    assert math.isfinite(gain.gain)
+    if kind == "label":  # the boundary moves with the classes' frequencies
+        assert gain.gain > 2 * gain.stderr > 0
+        assert fitted.predict_proba(p.X_test)[:, 1].mean() > 0.8
 
 
 def test_the_grid_goes_into_a_search(slow):

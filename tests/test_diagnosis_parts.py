@@ -649,7 +649,60 @@ def test_measured_remedies_come_first_and_harmful_ones_are_left_out():
     assert helpful[0].gain == 0.3
     assert all(math.isnan(r.gain) for r in helpful[1:])
     assert all(math.isnan(r.gain) for r in harmful)
-    assert len(harmful) == len(helpful) - 1
+
+
+def advised(codes, verdict="optimization", **params):
+    subject = find_subject(DLClassifier(**NET | params))
+    return find_remedies(subject, decision(verdict), codes, 100)
+
+
+@pytest.mark.parametrize(
+    ("codes", "params", "remedy"),
+    [
+        (["DL201"], {}, {"learning_rate": 1e-7, "max_grad_norm": 1.0}),
+        (["DL212"], {}, {"learning_rate": 1e-7}),
+        (["DL213"], {}, {"learning_rate": 1e-5}),
+        (["DL211"], {}, {"max_epochs": 12}),
+        (["DL204"], {"schedule": None}, {"warmup": 0.1, "schedule": "cosine"}),
+        (["DL207"], {}, {"activation": "gelu"}),
+        (["DL208"], {"activation": "tanh"}, {"activation": "relu"}),
+        (["DL209"], {}, {"normalization": "batch"}),
+        ([], {"loss": "mse"}, {"loss": "cross_entropy"}),
+        ([], {"optimizer": "sgd", "momentum": 0.0}, {"momentum": 0.9}),
+    ],
+)
+def test_each_symptom_of_training_has_its_remedy(codes, params, remedy):
+    assert remedy in [r.params for r in advised(codes, **params)]
+
+
+def test_a_users_module_is_not_told_to_change_what_only_ours_has():
+    given = advised(["DL207", "DL208", "DL209"], module=linear_module)
+    assert not any({"activation", "normalization", "module"} & set(r.params) for r in given)
+    assert any("reset_parameters" in r.action for r in given)
+
+
+def test_bias_is_met_by_less_regularisation_and_by_more_layers():
+    given = [r.params for r in advised([], "model_bias", dropout=0.5, activation="identity")]
+    assert {"dropout": 0.0} in given
+    assert {"hidden_layer_sizes": (8, 4, 8)} in given
+    assert {"activation": "relu"} in given
+
+
+def test_a_probe_that_went_on_to_learn_noise_is_advised_with_an_early_stop():
+    subject = find_subject(DLClassifier(**NET))
+    remedies = find_remedies(subject, decision("optimization"), ["DL203"], 100, probes=probes(-0.1))
+    first = next(r for r in remedies if "strong optimizer" in r.action)
+    assert first.params["early_stopping"] is True
+    assert math.isnan(first.gain)
+
+
+@pytest.mark.parametrize("shift", [None, "label shift", "covariate shift", "concept shift"])
+def test_a_shift_is_met_by_weights_only_where_weights_can_help(shift):
+    subject = find_subject(LogisticRegression())
+    given = find_remedies(subject, decision("mismatch"), [], 100, shift=shift, has_test=True)
+    does = {r.does for r in given} - {""}
+    expected = {"label shift": {"prior correction"}, "concept shift": set()}
+    assert does == expected.get(shift, {"importance weights"})
 
 
 def test_an_inconclusive_verdict_advises_on_the_likeliest_cause_too():

@@ -11,6 +11,7 @@ from sklearn_dl.diagnosis.rules import (
     Findings,
     Gap,
     Verdict,
+    cause,
     decide,
     found,
     margin,
@@ -105,8 +106,8 @@ def test_every_row_of_the_table_gets_the_verdict_of_the_flow():
 def expected_with_probes(f):
     """The same, where brakes, a temperature and the probes' held-out gains are known as well."""
     large = f.training is LARGE
-    if f.training is OPEN and f.training_remedy is LARGE:
-        large = f.braking not in (LARGE, LARGER)  # by more than a brake
+    if f.training_remedy is LARGE:  # near what others predict, and the probe predicts better
+        large = large or f.braking not in (LARGE, LARGER)  # by more than a brake
     shifted = f.mismatch is LARGE
     if large:
         return "mismatch" if shifted and LARGE.value > f.training.value else "model_bias"
@@ -118,7 +119,9 @@ def expected_with_probes(f):
         return "overfitting"
     if shifted:
         return "mismatch"
-    if found_gap or OPEN in (f.training, f.estimation):
+    if found_gap or f.training is OPEN:
+        return "inconclusive"
+    if f.estimation is OPEN and f.braking is not SMALL:  # no brake was shown to be no help
         return "inconclusive"
     return "good"
 
@@ -217,3 +220,29 @@ def test_a_verdict_is_a_plain_string_with_a_meaning():
     assert Verdict.GOOD == "good"
     assert f"{Verdict.NO_SIGNAL}" == "no_signal"
     assert all(v.meaning for v in Verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "codes", "options", "words"),
+    [
+        ("optimization", {"DL201", "DL207"}, {}, "too high"),
+        ("optimization", {"DL207", "DL213"}, {}, "dead"),
+        ("optimization", {"DL208"}, {}, "saturated"),
+        ("optimization", {"DL212", "DL211"}, {}, "too high"),
+        ("optimization", {"DL213", "DL202"}, {}, "too low"),
+        ("optimization", {"DL211"}, {}, "too early"),
+        ("optimization", {"DL204"}, {}, "too high"),
+        ("optimization", {"DL209"}, {}, "plateau"),
+        ("optimization", set(), {"mse_on_classes": True}, "squared error"),
+        ("optimization", set(), {}, None),
+        ("model_bias", {"DL303", "DL301"}, {}, "over-regularised"),
+        ("model_bias", {"DL301"}, {"linear": True}, "too shallow"),
+        ("model_bias", {"DL301"}, {}, "too narrow"),
+        ("model_bias", set(), {}, "features are missing"),
+        ("good", {"DL207"}, {}, None),
+        ("overfitting", {"DL201"}, {}, None),
+    ],
+)
+def test_the_cause_behind_a_large_training_loss_is_named(verdict, codes, options, words):
+    named = cause(Verdict(verdict), codes, **options)
+    assert named is None if words is None else words in named

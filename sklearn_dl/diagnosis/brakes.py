@@ -53,6 +53,11 @@ class Brakes:
     n_rows: int
 
     @property
+    def n_looks(self) -> int:
+        """Among how many the best was chosen by the very rows it is judged on."""
+        return len(self.tried) if self.n_fits <= len(self.tried) else 1
+
+    @property
     def best(self) -> Brake:
         """The brake that was tried on more than one fold, or the best of that one."""
         return self.tried[0]
@@ -91,6 +96,7 @@ def try_brakes(
     *,
     decided: bool,
     thorough: bool = False,
+    settled: bool = False,
 ) -> Brakes | None:
     """Train every brake on the first fold, and the best, if it may help, on the others.
 
@@ -102,6 +108,9 @@ def try_brakes(
         Whether the verdict is known without it: then one fold ranks the remedies and is enough.
     thorough : bool
         Every brake on every fold.
+    settled : bool
+        Whether the gap to other models is known to be small: then a brake that does not help on
+        the first fold is not asked again.
 
     Returns
     -------
@@ -121,7 +130,7 @@ def try_brakes(
     chosen = list(order) if thorough else order[:1]
     n_fits = len(jobs)
     hopeful = _value(gains[order[0]]) > rules.HALF * margin
-    if len(folds) > 1 and (thorough or (hopeful and not decided)):
+    if len(folds) > 1 and (thorough or ((hopeful or not settled) and not decided)):
         for k in chosen:
             jobs = [_job(subject, tried[k].params, table, folds, j) for j in range(1, len(folds))]
             n_fits += len(jobs)

@@ -205,7 +205,7 @@ def run_probes(
     n_strong = bench.n_fits
     opened = max(a - target, 0.0)
     closed = a - max(bench.mean(strong_fit), target)
-    second = opened == 0 or closed < rules.DECIDED * opened or budget == "thorough"
+    second = opened == 0 or closed < rules.CLOSED * opened or budget == "thorough"
     lifted: tuple[Params, FoldFit] | None = None
     wide, wide_fit = strong, strong_fit
     if second:
@@ -215,6 +215,8 @@ def run_probes(
         fits = bench.fit([*asked, *([] if free is None else [free])])
         wide, wide_fit = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]))
         lifted = None if free is None else fits[-1]
+    reference = reference - max(bench.lead(reference[test], fit) for fit in (strong_fit, wide_fit))
+    target = row_mean(reference[train], bench.weights).value
     unknown = Estimate(np.nan, np.nan)
     return Probes(
         a,
@@ -281,6 +283,14 @@ class _Bench:
         return paired_difference(
             self.known(before.test_losses), self.known(after.test_losses), self.test_weights
         )
+
+    def lead(self, reference: Floats, fit: FoldFit) -> float:
+        """By how much a probe beats the reference on held-out rows; 0 where it may be luck.
+
+        A probe may be the best model there is, and F is the lowest held-out loss known.
+        """
+        gain = paired_difference(reference, self.known(fit.test_losses), self.test_weights)
+        return max(gain.value, 0.0) if gain.p_positive() < rules.ALPHA else 0.0
 
 
 def _split(bench: _Bench, own: FoldFit, strong: FoldFit, wide: FoldFit, reference: Floats) -> Split:

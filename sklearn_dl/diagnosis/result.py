@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from sklearn_dl.diagnosis import words
 from sklearn_dl.diagnosis.brakes import Brakes
-from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, fit_table, jobs_on
+from sklearn_dl.diagnosis.fold_fits import FoldFit
 from sklearn_dl.diagnosis.ledger import Measured
 from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.remedies import Gain, Remedy
 from sklearn_dl.diagnosis.row_losses import RowLoss
-from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict
-from sklearn_dl.diagnosis.statistics import paired_difference
+from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict, cause
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.table import Folds, Table
+from sklearn_dl.diagnosis.trying import try_out
 
 if TYPE_CHECKING:
     from sklearn_dl.plotting import LedgerDisplay
@@ -81,8 +80,25 @@ class Diagnosis:
     param_grid: dict[str, list[Any]]
     _study: Study
 
+    @property
+    def cause(self) -> str | None:
+        """What stands behind ``optimization`` or ``model_bias``, where the evidence names it."""
+        subject = self._study.subject
+        if not subject.is_network:
+            return None
+        found = self.evidence.loc[self.evidence["outcome"] == "found", "code"]
+        sizes = subject.setting("hidden_layer_sizes", ())
+        return cause(
+            self.verdict, set(found),
+            linear=not sizes or subject.setting("activation") == "identity",
+            mse_on_classes=subject.task == "classification" and subject.setting("loss") == "mse",
+        )  # fmt: skip
+
     def try_remedy(self, k: int = 0) -> tuple[Any, Gain]:
-        """Refit with a remedy's parameters on the same folds and on all rows.
+        """Refit with a remedy on the same folds and on all rows.
+
+        Besides parameters it can calibrate, average networks of several seeds, and weigh the
+        training rows towards the test rows.
 
         Parameters
         ----------
@@ -94,32 +110,20 @@ class Diagnosis:
         estimator
             Fitted on all rows.
         Gain
-            Fall of the out-of-fold loss, paired by row, with its standard error. It is measured
-            on the folds that chose the remedy, so confirm it on fresh rows.
+            Fall of the out-of-fold loss (of the loss on the test rows, for weights towards them),
+            paired by row, with its standard error. It is measured on the rows that chose the
+            remedy, so confirm it on fresh ones.
 
         Raises
         ------
         IndexError
             No such remedy.
         ValueError
-            The remedy is no parameter; the message says what is yours to do.
+            The remedy needs what only you have; the message says what is yours to do.
         """
         if not -len(self.remedies) <= k < len(self.remedies):
             raise IndexError(f"there are {len(self.remedies)} remedies; got k={k}.")
-        remedy, s = self.remedies[k], self._study
-        if not remedy.params:
-            raise ValueError(
-                f"remedy {k} is no parameter that could be set: {remedy.action}. "
-                "Do that and call diagnose again."
-            )
-        changed = clone(s.estimator).set_params(**remedy.params)
-        before = by_row(s.fits, len(s.table)).held_out
-        prefix = s.subject.fit_prefix
-        jobs = jobs_on(s.folds, changed, s.table, fit_prefix=prefix, judge_train=False)
-        after = by_row(fit_jobs(jobs, s.loss), len(s.table)).held_out
-        gain = paired_difference(before, after, s.table.loss_weight)
-        fitted = fit_table(changed, s.table, prefix)
-        return fitted, Gain(gain.value, gain.stderr)
+        return try_out(self._study, self.remedies[k], k)
 
     def plot(self, ax: Any = None) -> LedgerDisplay:
         """Draw the ledger; matplotlib is needed."""
@@ -152,7 +156,8 @@ class Diagnosis:
         s = self._study
         content = {
             "verdict": self.verdict.value,
-            "conclusion": words.conclusion(s.measured, s.decision, s.evidence),
+            "conclusion": words.conclusion(s.measured, s.decision, s.evidence, self.cause),
+            "cause": self.cause,
             "flow": [asdict(step) for step in self._flow()],
             "probabilities": self.probabilities.to_dict(),
             "losses": self._losses(),
@@ -194,7 +199,7 @@ class Diagnosis:
     def __str__(self) -> str:
         s = self._study
         lines = [f"{step.question} {step.answer}" for step in self._flow()]
-        lines += ["", words.conclusion(s.measured, s.decision, s.evidence)]
+        lines += ["", words.conclusion(s.measured, s.decision, s.evidence, self.cause)]
         chances = self.probabilities[self.probabilities >= 0.01].sort_values(ascending=False)
         lines += ["Probabilities: " + ", ".join(f"{k} {p:.2f}" for k, p in chances.items())]
         lines += ["", f"Ledger, {s.loss.name}, margin {words.number(s.measured.margin)}:"]

@@ -20,7 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Decision", "Findings", "Gap", "Verdict", "decide", "found", "margin", "settled"]
+__all__ = [
+    "Decision",
+    "Findings",
+    "Gap",
+    "Verdict",
+    "cause",
+    "decide",
+    "found",
+    "margin",
+    "settled",
+]
 
 # Thresholds, each with its source; no other file holds one that decides a verdict.
 ALPHA = 0.05  # family-wise level of the three claims (Holm)
@@ -29,6 +39,8 @@ MARGIN_FLOOR = 0.01  # nor one below 0.01 (nats, or a share of Var(y))
 GOOD_FACTOR = 2.0  # `good` is earned when every upper limit lies below 2 m
 HALF = 0.5  # a cause must explain half of a gap to be called its cause
 DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: two to one)
+CLOSED = 0.9  # nor for a larger network where the same one closes so much
+SURE = 0.01  # level of what is looked at beside the three gaps: brakes, temperature, probes
 WIDE = 3.0  # in margins: an estimation gap so large is overfitting though no brake was found
 NO_SIGNAL_SHARE = 0.05  # no reference can be more than 5 % of the prior's loss below the prior
 
@@ -155,6 +167,16 @@ def found(gap: Gap | None, m: float) -> bool:
     return gap is not None and gap.value > m and gap.p < ALPHA
 
 
+def surely(gap: Gap | None, m: float) -> bool:
+    """The same at the stricter level of what is looked at in passing."""
+    return gap is not None and gap.value > m and gap.p < SURE
+
+
+def may_be_large(training: Gap, m: float) -> bool:
+    """Whether the training loss is near enough to the best held-out loss to be probed."""
+    return training.value > -m
+
+
 def settled(gap: Gap | None, m: float) -> bool:
     """Whether a gap is shown to be small: its upper limit lies below twice the margin."""
     return gap is None or gap.upper < GOOD_FACTOR * m
@@ -201,7 +223,7 @@ def _verdict(f: Findings) -> Verdict:
         return Verdict.MISMATCH
     if found(f.estimation, m):  # another model does better, and nothing that was tried helps
         return Verdict.INCONCLUSIVE
-    if all(settled(gap, m) for gap in (f.training, f.estimation, f.mismatch)):
+    if settled(f.training, m) and settled(f.mismatch, m) and not_overfitting(f):
         return Verdict.GOOD
     return Verdict.INCONCLUSIVE
 
@@ -209,20 +231,20 @@ def _verdict(f: Findings) -> Verdict:
 def large(f: Findings) -> bool:
     """Whether the training loss is large.
 
-    It is above what others predict held out; or it seems so, and the probe that fits these rows
-    better predicts other rows better too, by more than any brake does.
+    It is above what others predict held out; or it is about there, and the probe that fits these
+    rows better predicts other rows better too, by more than any brake does.
     """
     m, remedy = f.margin, f.training_remedy
     if found(f.training, m):
         return True
-    if not (f.training.value > m and remedy is not None and found(remedy, m)):
+    if not (may_be_large(f.training, m) and remedy is not None and surely(remedy, m)):
         return False
     return f.braking is None or f.braking.value < remedy.value
 
 
 def helped(f: Findings) -> bool:
     """Whether a brake or a temperature lowers the held-out loss by what matters."""
-    return found(f.braking, f.margin) or found(f.calibration, f.margin)
+    return surely(f.braking, f.margin) or surely(f.calibration, f.margin)
 
 
 def overfits(f: Findings) -> bool:
@@ -237,11 +259,67 @@ def overfits(f: Findings) -> bool:
     return f.braking is None or f.estimation.value > WIDE * f.margin
 
 
+def not_overfitting(f: Findings) -> bool:
+    """Whether it is shown that the loss on new rows need not be larger.
+
+    Either no other model is far better, or no brake is: its gain too lies below twice the margin.
+    """
+    m = f.margin
+    return settled(f.estimation, m) or (f.braking is not None and settled(f.braking, m))
+
+
 def _training_cause(optimization_share: float | None) -> Verdict:
     """Without a probe the gap is called bias: nothing shows that better weights exist."""
     if optimization_share is not None and optimization_share >= HALF:
         return Verdict.OPTIMIZATION
     return Verdict.MODEL_BIAS
+
+
+#: Why training failed: (any of these found, in words), the first that holds.
+_OPTIMIZATION_CAUSES: tuple[tuple[set[str], str], ...] = (
+    ({"DL201"}, "the learning rate is too high: fits diverged"),
+    ({"DL207"}, "most hidden units are dead"),
+    ({"DL208"}, "most hidden units are saturated"),
+    ({"DL210", "DL212"}, "the learning rate is too high"),
+    ({"DL213"}, "the learning rate is too low"),
+    ({"DL202", "DL211"}, "training stopped too early"),
+    ({"DL204", "DL205"}, "the learning rate is too high"),
+    ({"DL206", "DL209"}, "a degenerate plateau: hardly any gradient reaches the first layers"),
+)
+#: Why the model is too simple; ``linear`` and ``narrow`` are of the configuration.
+_BIAS_CAUSES: tuple[tuple[set[str], str], ...] = (
+    ({"DL303"}, "it is over-regularised"),
+    ({"DL301", "linear"}, "it is too shallow: a linear model"),
+    ({"DL301"}, "it is too narrow"),
+    (set(), "a wider network does no better: features are missing, or another kind of model"),
+)
+
+
+def cause(
+    verdict: Verdict, codes: set[str], *, linear: bool = False, mse_on_classes: bool = False
+) -> str | None:
+    """What stands behind a large training loss, from the codes of the evidence found.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        None but optimization and model bias have one here.
+    codes : set of str
+        Evidence that was found.
+    linear : bool
+        Whether the network has no hidden layer that bends.
+    mse_on_classes : bool
+        Whether it minimises squared error on class probabilities.
+    """
+    if verdict is Verdict.OPTIMIZATION:
+        for signs, words in _OPTIMIZATION_CAUSES:
+            if signs & codes:
+                return words
+        return "the loss chosen: squared error on probabilities" if mse_on_classes else None
+    if verdict is Verdict.MODEL_BIAS:
+        known = codes | ({"linear"} if linear else set())
+        return next(words for signs, words in _BIAS_CAUSES if signs <= known)
+    return None
 
 
 def _no_signal(f: Findings) -> bool:
@@ -265,7 +343,7 @@ def _rows_to_settle(f: Findings) -> int | None:
     """
     z = float(stats.norm.ppf(1 - ALPHA))
     factor = 1.0
-    for gap in (f.training, f.estimation, f.mismatch):
+    for gap in (f.training, None if not_overfitting(f) else f.estimation, f.mismatch):
         if gap is None or settled(gap, f.margin) or found(gap, f.margin):
             continue
         room = gap.value if gap.value > f.margin else GOOD_FACTOR * f.margin - gap.value

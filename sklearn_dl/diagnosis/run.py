@@ -98,14 +98,15 @@ class Run:
         pool = self.reference_fits()
         measured = self.compare(fits, pool, self.loss)
         diverged = sum(f.failure is not None for f in fits)
-        large = measured.training_gap.value > measured.margin or diverged > 0
+        near = rules.may_be_large(measured.claims["training"], measured.margin)
+        large = near or diverged > 0
         probes = brakes = symptoms = None
         if large:
             probes = self.attempt("probing", lambda: self.probes(fits, pool, measured))
             symptoms = self.attempt("examining", lambda: self.symptoms(fits[0], measured))
         calibration = self.overconfidence(fits, measured)
         if not rules.found(measured.claims["training"], measured.margin):
-            brakes = self.attempt("braking", lambda: self.brakes(fits, measured, calibration))
+            brakes = self.attempt("braking", lambda: self.brakes(fits, measured))
         moved = self.attempt("comparing the tables", lambda: self.mismatch(fits, measured))
         ordered = self.attempt("ordering the folds", lambda: self.ordered(pool))
         findings = find(measured, probes, diverged / len(fits), brakes, calibration)
@@ -120,6 +121,7 @@ class Run:
         remedies = find_remedies(
             self.subject, decision, found, n_train, probes=probes, brakes=brakes,
             calibration=calibration, shift=None if moved is None else moved.name,
+            has_test=self.test is not None,
         )  # fmt: skip
         study = Study(
             self.subject, self.subject.estimator, self.table, self.test, self.folds, self.loss,
@@ -221,19 +223,16 @@ class Run:
         rows = self.table.take(first.train)
         return symptoms_of(self.subject, first.fitted, rows, measured.prior.value)
 
-    def brakes(
-        self, fits: list[FoldFit], measured: Measured, calibration: Estimate | None
-    ) -> Brakes | None:
+    def brakes(self, fits: list[FoldFit], measured: Measured) -> Brakes | None:
         """Whether holding the network back helps; not asked where its held-out loss is low."""
         gap, m = measured.claims["estimation"], measured.margin
         room = measured.held_out.value - measured.training.value
         if self.budget == "quick" or room <= m:
             return None
-        known = rules.found(gap, m) and gap.value > rules.WIDE * m
-        calibrated = calibration is not None and rules.found(as_gap(calibration), m)
         return try_brakes(
             self.subject, fits, self.table, self.folds, self.loss, m,
-            decided=known or calibrated, thorough=self.budget == "thorough",
+            decided=rules.found(gap, m) and gap.value > rules.WIDE * m,
+            thorough=self.budget == "thorough", settled=rules.settled(gap, m),
         )  # fmt: skip
 
     def mismatch(self, fits: list[FoldFit], measured: Measured) -> Mismatch | None:
@@ -359,9 +358,10 @@ class Run:
         return paired_difference(before, tempered, self.table.loss_weight, self.table.clusters)
 
 
-def as_gap(estimate: Estimate) -> Gap:
-    """An estimate as the rules take it, a claim by itself."""
-    return Gap(estimate.value, estimate.stderr, estimate.p_positive(), estimate.upper())
+def as_gap(estimate: Estimate, looks: int = 1) -> Gap:
+    """An estimate as the rules take it, the best of so many looks (Bonferroni)."""
+    p = min(1.0, looks * estimate.p_positive())
+    return Gap(estimate.value, estimate.stderr, p, estimate.upper())
 
 
 def find(
@@ -384,7 +384,7 @@ def find(
         optimization_share_stderr=None if probes is None else probes.split.stderr,
         diverged_share=diverged_share,
         n_rows=measured.n_rows,
-        braking=None if brakes is None else as_gap(brakes.best.gain),
+        braking=None if brakes is None else as_gap(brakes.best.gain, brakes.n_looks),
         calibration=None if calibration is None else as_gap(calibration),
         training_remedy=None if probes is None else as_gap(probes.best_gain),
     )

@@ -153,9 +153,15 @@ def _support(evidence: pd.DataFrame) -> str:
     return f"{text}: the test inputs are hardly met in training, and the shares say little."
 
 
-def conclusion(measured: Measured, decision: Decision, evidence: pd.DataFrame | None = None) -> str:
+def conclusion(
+    measured: Measured,
+    decision: Decision,
+    evidence: pd.DataFrame | None = None,
+    cause: str | None = None,
+) -> str:
     """The verdict with what it means here."""
     text = f"{decision.verdict.value}: {decision.verdict.meaning}"
+    text += f" ({cause})" if cause else ""
     if decision.verdict is Verdict.GOOD and measured.out_of_fold.value > measured.margin:
         text += "; what remains nobody could predict: it is noise or missing features"
     if decision.verdict is Verdict.OVERFITTING and evidence is not None:

@@ -1,0 +1,111 @@
+"""Refit with a remedy on the folds of the diagnosis and measure what it gains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+
+from sklearn_dl.diagnosis import references
+from sklearn_dl.diagnosis.cures import Gain, Remedy
+from sklearn_dl.diagnosis.fold_fits import by_row, fit_jobs, fit_table, jobs_on
+from sklearn_dl.diagnosis.shift import importance_weights
+from sklearn_dl.diagnosis.statistics import paired_difference
+from sklearn_dl.diagnosis.table import Table
+
+if TYPE_CHECKING:
+    from sklearn_dl.diagnosis.result import Study
+
+__all__ = ["try_out"]
+
+Floats = NDArray[np.float64]
+
+SEEDS = 5  # networks averaged by the ensemble
+
+
+def try_out(study: Study, remedy: Remedy, k: int) -> tuple[Any, Gain]:
+    """An estimator with the remedy, fitted on all rows, and its gain.
+
+    Raises
+    ------
+    ValueError
+        The remedy needs something that only the user has; the message says what.
+    """
+    table, prefix = study.table, study.subject.fit_prefix
+    on_test = False
+    if remedy.params:
+        changed = clone(study.estimator).set_params(**remedy.params)
+    elif remedy.does == "calibrate":
+        changed, prefix = _calibrated(study), ""
+    elif remedy.does == "ensemble":
+        changed, prefix = _ensemble(study), ""
+    elif remedy.does:
+        changed, table, on_test = study.estimator, _weighted(study, remedy.does), True
+    else:
+        raise ValueError(
+            f"remedy {k} is no parameter that could be set: {remedy.action}. "
+            "Do that and call diagnose again."
+        )
+    weighted = prefix == study.subject.fit_prefix
+    jobs = jobs_on(
+        study.folds, changed, table, fit_prefix=prefix, judge_train=False, weighted=weighted,
+        extra=study.test if on_test else None,
+    )  # fmt: skip
+    before, after = (by_row(f, len(table)) for f in (study.fits, fit_jobs(jobs, study.loss)))
+    if on_test:
+        assert study.test is not None
+        gain = paired_difference(before.extra, after.extra, study.test.loss_weight)
+    else:
+        within = bool(study.folds.inside)
+        old, new = (before.inside, after.inside) if within else (before.held_out, after.held_out)
+        gain = paired_difference(old, new, study.table.loss_weight, study.table.clusters)
+    fitted = fit_table(changed, table, prefix, weighted=weighted)
+    return fitted, Gain(gain.value, gain.stderr)
+
+
+def _calibrated(study: Study) -> Any:
+    return CalibratedClassifierCV(clone(study.estimator), method="temperature", cv=3)
+
+
+def _ensemble(study: Study) -> Any:
+    """The same estimator with several seeds, averaged."""
+    subject = study.subject
+    first = int(subject.setting("random_state") or 0)
+    members = [(f"seed{k}", subject.with_params(random_state=first + k)) for k in range(SEEDS)]
+    if subject.task == "classification":
+        return VotingClassifier(members, voting="soft")
+    return VotingRegressor(members)
+
+
+def _weighted(study: Study, how: str) -> Table:
+    """The training rows weighed towards the test rows; what they count in losses is kept."""
+    table, test = study.table, study.test
+    assert test is not None
+    if not study.subject.takes_weights:
+        raise ValueError(
+            f"{type(study.subject.core).__name__} takes no sample_weight, which this remedy needs. "
+            "Resample the training rows instead, or choose an estimator that takes weights."
+        )
+    if how == "prior correction":
+        weights = _class_ratios(table, test)
+    else:
+        frames = [references.plain_frame(t.X) for t in (table, test)]
+        both = pd.concat(frames, ignore_index=True)
+        is_test = np.repeat([False, True], [len(table), len(test)])
+        weights = importance_weights(both, is_test, seed=0)
+    own = np.ones(len(table)) if table.fit_weight is None else table.fit_weight
+    return replace(table, fit_weight=own * weights / weights.mean())
+
+
+def _class_ratios(table: Table, test: Table) -> Floats:
+    """``q(y) / p(y)`` of each training row (Saerens, Latinne, Decaestecker 2002)."""
+    classes, inverse, counts = np.unique(table.y, return_inverse=True, return_counts=True)
+    wanted = np.array([(test.y == label).sum() for label in classes], dtype=np.float64)
+    ratio: Floats = (wanted / len(test)) / (counts / len(table))
+    return np.asarray(ratio[inverse], dtype=np.float64)
