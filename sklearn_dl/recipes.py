@@ -6,6 +6,8 @@ same training, which scikit-learn's checks demand to the last digit.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["PLAIN", "auto_batch_size", "auto_max_epochs"]
 
 #: (rows up to, batch size): small data wants many updates, large data wants throughput. Steps of
@@ -29,7 +31,7 @@ def auto_max_epochs(n_rows: int) -> int:
 
 
 #: Every trick off: the network of the textbook, for teaching and for fair comparisons.
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "module": "mlp",
     "preprocessing": "standard",
     "normalization": None,

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from sklearn_dl.estimators.network import NetworkEstimator
+from sklearn_dl.estimators.network import NetworkEstimator, checks_parameters
 from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import CLASSIFIER_LOSSES, Loss, classifier_loss
 from sklearn_dl.parameter_docs import documented
@@ -75,7 +75,7 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checks_parameters
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one more epoch on these rows, at the constant learning rate.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,15 @@ from sklearn_dl.schedules import SCHEDULES
 from sklearn_dl.tabular import Table, TabularEncoder, check_table, table_dtype
 from sklearn_dl.training import FitJob, FitResult, ModelState, submit
 
-__all__ = ["NetworkEstimator"]
+__all__ = ["NetworkEstimator", "checks_parameters"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def checks_parameters(method: Method) -> Method:
+    """scikit-learn's check of all parameters before a fit, with the method's own types."""
+    checked: Method = _fit_context(prefer_skip_nested_validation=True)(method)
+    return checked
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -132,7 +140,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
     # fitting
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checks_parameters
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
     ) -> Self:

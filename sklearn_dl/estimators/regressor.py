@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 
 import torch
 from numpy.typing import NDArray
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_dl.estimators.network import NetworkEstimator
+from sklearn_dl.estimators.network import NetworkEstimator, checks_parameters
 from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import REGRESSOR_LOSSES, Loss, regressor_loss
 from sklearn_dl.parameter_docs import documented
@@ -66,7 +66,7 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checks_parameters
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train one more epoch on these rows, at the constant learning rate.
 

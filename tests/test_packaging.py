@@ -1,0 +1,88 @@
+"""Is everything in the wheel and the sdist, and does their metadata say what it should?"""
+
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import sklearn_dl
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder with both."""
+    pytest.importorskip("hatchling", reason="hatchling builds the wheel")
+    if not (ROOT / "pyproject.toml").exists():
+        pytest.skip("needs the sources")
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    return folder
+
+
+def _sources():
+    files = (ROOT / "sklearn_dl").rglob("*")
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _metadata(wheel):
+    (name,) = (n for n in wheel.namelist() if n.endswith("METADATA"))
+    return Parser().parsestr(wheel.read(name).decode())
+
+
+def test_the_wheel_holds_the_package_whole_and_nothing_else(built):
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        files = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        about = _metadata(wheel)
+        (entries,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
+        assert "sklearn-dl = sklearn_dl.cli:main" in wheel.read(entries).decode()
+    assert files == _sources()
+    assert {"sklearn_dl/py.typed", "sklearn_dl/report/templates/style.css"} <= files
+    assert path.stat().st_size < 2e6
+    assert about["Version"] == sklearn_dl.__version__
+    assert about["License-Expression"] == "BSD-3-Clause"
+    wanted = {r.split(";")[0].split(">")[0] for r in about.get_all("Requires-Dist")}
+    assert {"torch", "scikit-learn", "skorch", "safetensors", "jinja2", "numpy"} <= wanted
+    extras = set(about.get_all("Provides-Extra"))
+    assert {"plot", "cli", "onnx", "distributed", "search", "image", "test", "docs"} <= extras
+
+
+def test_the_sdist_holds_what_the_tests_need(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames()}
+    assert _sources() <= files
+    for needed in ("tests/conftest.py", "README.md", "CHANGELOG.md", "LICENSE", "constraints.txt"):
+        assert needed in files
+
+
+def test_the_constraints_pin_every_requirement_once():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [line.partition("==") for line in lines if line and not line.startswith("#")]
+    names = [_plain(name) for name, _, _ in pins]
+    assert all(equal and version for _, equal, version in pins)
+    assert len(names) == len(set(names))
+    extras = project["optional-dependencies"]
+    covered = ("plot", "cli", "onnx", "distributed", "test", "docs", "dev")
+    wanted = [*project["dependencies"], *(r for extra in covered for r in extras[extra])]
+    assert {_plain(requirement.split(">")[0]) for requirement in wanted} <= set(names)
+
+
+def _plain(name):
+    return name.strip().lower().replace("_", "-").replace(".", "-")
