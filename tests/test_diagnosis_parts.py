@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
-from sklearn_dl.diagnosis import checks, ledger, references
+from sklearn_dl.diagnosis import checks, ledger, reference_models, references
 from sklearn_dl.diagnosis.brakes import Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
@@ -454,7 +454,7 @@ def test_every_reference_takes_every_kind_of_table(kind, task):
     }[kind]
     y = frame["flag"].to_numpy().astype(int) if task == "classification" else numbers.sum(1)
     plain = references.plain_frame(X)
-    models = references.pool(plain, task, 96, 0)
+    models = reference_models.pool(plain, task, 96, 0)
     if kind != "sparse":
         assert len(models) == 6
     t = table(plain, y, task)
@@ -471,7 +471,7 @@ def test_references_never_use_the_rows_they_are_judged_on():
     y = np.arange(200) % 2
     t = table(references.plain_frame(rng().standard_normal((200, 3))), y)
     folds = make_folds(t, 5, task="classification", random_state=rng())
-    models = references.pool(t.X, "classification", 160, 0)
+    models = reference_models.pool(t.X, "classification", 160, 0)
     losses, _ = pool_losses(models, t, folds, LogLoss(), seed=0)
     # Nothing can be learnt: whoever looked would be far below log 2.
     assert min(v.mean() for v in losses.values()) > np.log(2) - 0.02
@@ -482,7 +482,7 @@ def test_a_reference_that_cannot_be_fitted_leaves_the_pool_with_a_note():
     t = table(references.plain_frame(rng().standard_normal((40, 2))), y)
     pairs = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
     folds = make_folds(t, pairs, task="classification", random_state=rng())
-    models = references.pool(t.X, "classification", 30, 0)
+    models = reference_models.pool(t.X, "classification", 30, 0)
     losses, notes = pool_losses(
         {k: models[k] for k in ("prior", "linear")}, t, folds, LogLoss(), seed=0
     )
@@ -495,7 +495,7 @@ def test_large_tables_are_referenced_on_a_subsample(monkeypatch):
     monkeypatch.setattr(references, "MAX_ROWS", 20)
     t = table(references.plain_frame(rng().standard_normal((90, 2))), np.arange(90) % 2)
     folds = make_folds(t, 3, task="classification", random_state=rng())
-    models = references.pool(t.X, "classification", 20, 0)
+    models = reference_models.pool(t.X, "classification", 20, 0)
     losses, notes = pool_losses({"prior": models["prior"]}, t, folds, LogLoss(), seed=0)
     assert np.isfinite(losses["prior"]).sum() == 60
     assert notes == ["references use at most 20 random rows of a fold"]

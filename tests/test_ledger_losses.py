@@ -3,17 +3,25 @@
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, Ridge
 from sklearn.metrics import mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
 
 from sklearn_dl import DLClassifier, DLRegressor, diagnose
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
+from sklearn_dl.diagnosis.checks import tail_checks
 from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
+from sklearn_dl.diagnosis.quantiles import (
+    LeafQuantileTrees,
+    NeighbourQuantile,
+    _quantile_by_leaf,
+)
+from sklearn_dl.diagnosis.reference_models import not_of
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.subject import find_subject
 from sklearn_dl.diagnosis.table import check_training_table
-from sklearn_dl.diagnosis.tails import heavy_tail
+from sklearn_dl.diagnosis.tails import Tail, heavy_tail
 from sklearn_dl.diagnosis.temperature import tempered_losses
 
 Y = np.random.RandomState(0).gamma(2.0, size=200)
@@ -164,3 +172,82 @@ def test_ctrl_c_gives_what_is_known_so_far(at):
     assert d.verdict in set(Verdict)
     assert "interrupted" in str(d)
     assert outcome(d, "DL402") == "not applicable"
+
+
+def heavy_tailed(seed, n=300):
+    g = np.random.RandomState(seed)
+    x = g.standard_normal((n, 2))
+    return x, np.exp(2 * x[:, 0] + 0.8 * g.standard_normal(n))
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_positive_heavy_tailed_target_is_also_judged_on_its_log(seed):
+    # On the log the target is linear in X, and Ridge is as good as anybody.
+    d = diagnose(Ridge(), *heavy_tailed(seed), cv=5, random_state=0)
+    o = d.evidence.set_index("code")["outcome"]
+    assert o["DL106"] == "found"
+    assert d.verdict != "good"
+    assert o["DL108"] == "found"
+    assert "log of the target the verdict is good" in str(d)
+
+
+@pytest.mark.parametrize("reason", ["negative", "log already", "quick", "light"])
+def test_the_log_is_not_asked_where_it_cannot_be(reason):
+    X, y = heavy_tailed(0, 150)
+    model, budget = Ridge(), "standard"
+    if reason == "negative":
+        y = y - 0.5
+    if reason == "log already":
+        model = TransformedTargetRegressor(Ridge(), func=np.log, inverse_func=np.exp)
+    if reason == "quick":
+        budget = "quick"
+    if reason == "light":
+        y = np.log(y) - np.log(y).min() + 1
+    d = diagnose(model, X, y, cv=2, budget=budget, random_state=0)
+    assert outcome(d, "DL108") == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("holds", "outcomes"),
+    [(True, 2 * ("not found",)), (False, ("found", "found")), (None, 2 * ("not applicable",))],
+)  # fmt: skip
+def test_whether_the_verdict_holds_on_other_scales_is_evidence(holds, outcomes):
+    tail = Tail(0.5, 200, None, holds, None, holds)
+    rows = {e.code: e.outcome for e in tail_checks(tail)}
+    assert (rows["DL107"], rows["DL108"]) == outcomes
+    assert {e.outcome for e in tail_checks(None)} == {"not applicable"}
+
+
+# --- references of the user's loss -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("q", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("make", [NeighbourQuantile, LeafQuantileTrees])
+def test_neighbours_and_leaves_predict_the_quantile(make, q):
+    g = np.random.RandomState(0)
+    x = g.uniform(size=(4000, 1))
+    y = x[:, 0] + g.exponential(size=4000)
+    size = {"n_neighbors": 80} if make is NeighbourQuantile else {"min_samples_leaf": 80}
+    grid = np.linspace(0.1, 0.9, 9)[:, None]
+    truth = grid[:, 0] - np.log(1 - q)
+    predicted = make(q, **size).fit(x, y).predict(grid)
+    # Standard error of the quantile of 80 exponentials, sqrt(q / (1 - q) / 80); three of them.
+    assert np.abs(predicted - truth).max() < 3.3 * np.sqrt(q / (1 - q) / 80) + 0.05
+
+
+def test_leaf_quantiles_count_weights_as_repeated_rows():
+    g = np.random.RandomState(1)
+    x, y, w = g.uniform(size=(60, 2)), g.uniform(size=60), g.randint(1, 4, size=60)
+    leaf = g.randint(3, size=60)
+    weighted = _quantile_by_leaf(leaf, 3, y, w.astype(float), 0.7)
+    for k in range(3):
+        repeated = np.repeat(y[leaf == k], w[leaf == k])
+        assert weighted[k] == np.quantile(repeated, 0.7, method="inverted_cdf")
+    assert LeafQuantileTrees(0.7, 5, 0).fit(x, y, w).predict(x).shape == (60,)
+
+
+def test_a_reference_that_drops_out_for_the_loss_is_said():
+    pinball = Aim("pinball", 0.9)
+    assert "linear left out" in not_of(pinball, 5000)[0]
+    assert not_of(pinball, 500) == not_of(Aim("squared"), 5000) == []
+    assert "squared error" in not_of(Aim("huber"), 500)[0]

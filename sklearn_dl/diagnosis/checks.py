@@ -230,21 +230,28 @@ def class_checks(y: NDArray[np.generic], y_test: NDArray[np.generic] | None) -> 
 
 
 def tail_checks(tail: Tail | None) -> list[Evidence]:
-    """DL106: a hundredth of the rows carries a quarter of the loss; DL107: does that decide?"""
+    """DL106: a hundredth carries a quarter of the loss; DL107, DL108: is it decisive?"""
     heavy = "Share of the loss on the hundredth of the rows that costs most?"
-    holds = "Another verdict on absolute errors (1: yes)?"
-    rows = [not_applicable("DL106", heavy, TAILS), not_applicable("DL107", holds, TAILS)]
     if tail is None or tail.n_rows < MIN_ROWS:
-        return rows
-    rows[0] = Evidence(
-        "DL106", heavy, tail.share, HEAVY, outcome(tail.heavy), tail.n_rows, 0, TAILS
-    )
-    if tail.holds is not None:
-        changed = float(not tail.holds)
-        rows[1] = Evidence(
-            "DL107", holds, changed, 0.0, outcome(changed > 0), tail.n_rows, 0, TAILS
-        )
-    return rows
+        first = not_applicable("DL106", heavy, TAILS)
+    else:
+        found = outcome(tail.heavy)
+        first = Evidence("DL106", heavy, tail.share, HEAVY, found, tail.n_rows, 0, TAILS)
+    n = 0 if tail is None else tail.n_rows
+    holds = None if tail is None else tail.holds
+    on_logs = None if tail is None else tail.log_holds
+    return [
+        first,
+        _changed("DL107", "Another verdict on absolute errors (1: yes)?", holds, n),
+        _changed("DL108", "Another verdict on the log of the target (1: yes)?", on_logs, n),
+    ]
+
+
+def _changed(code: str, question: str, holds: bool | None, n: int) -> Evidence:
+    if holds is None:
+        return not_applicable(code, question, TAILS)
+    changed = float(not holds)
+    return Evidence(code, question, changed, 0.0, outcome(changed > 0), n, 0, TAILS)
 
 
 def overconfidence_check(gain: Estimate | None, measured: Measured) -> Evidence:

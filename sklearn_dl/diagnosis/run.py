@@ -28,7 +28,7 @@ from sklearn_dl.diagnosis.own_loss import Aim, row_loss
 from sklearn_dl.diagnosis.probes import Probes, run_probes
 from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.result import Diagnosis, Study
-from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, decide
+from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, Verdict, decide
 from sklearn_dl.diagnosis.scores import metric_by_entry, scores_by_rows
 from sklearn_dl.diagnosis.shift_checks import shift_checks
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean
@@ -36,7 +36,7 @@ from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.symptom_checks import symptom_checks
 from sklearn_dl.diagnosis.symptoms import Symptoms, symptoms_of
 from sklearn_dl.diagnosis.table import Folds, Table
-from sklearn_dl.diagnosis.tails import Tail, heavy_tail, robust_loss
+from sklearn_dl.diagnosis.tails import Tail, heavy_tail, log_targets, robust_loss
 from sklearn_dl.diagnosis.temperature import Predicted, tempered_losses
 
 __all__ = ["Listener", "Run"]
@@ -174,8 +174,12 @@ class Run:
 
     def reference_fits(self) -> dict[str, list[FoldFit]]:
         """The pool, judged on rows it did not learn."""
+        # Their modules take a while to import, and only a diagnosis needs them.
+        from sklearn_dl.diagnosis import reference_models
+
         n_train = min(len(self.folds.splits[0][0]), references.MAX_ROWS)
-        models = references.pool(
+        self.notes += reference_models.not_of(self.aim, n_train)
+        models = reference_models.pool(
             self.plain.X, self.subject.task, n_train, self.seed, self.aim,
             apart=self.folds.kind != "independent",
         )  # fmt: skip
@@ -247,13 +251,15 @@ class Run:
 
     def ordered(self, pool: dict[str, list[FoldFit]]) -> tuple[Estimate, int] | None:
         """How much contiguous folds cost more than shuffled ones, by the cheapest reference."""
+        from sklearn_dl.diagnosis.reference_models import extra_trees
+
         shuffled = pool.get("extra trees")
         contiguous = self.folds.shuffled and self.budget != "quick"
         if shuffled is None or not contiguous:
             return None
         folds = split_checks.contiguous_folds(self.table.y, len(self.folds), stratify=self.classify)
         model = {
-            references.PRIOR: references.extra_trees(self.plain.X, self.subject.task, self.seed)
+            references.PRIOR: extra_trees(self.plain.X, self.subject.task, self.seed, self.aim)
         }
         refit, _ = references.pool_fits(
             model, self.plain, folds, self.loss, seed=self.seed, stratify=self.classify
@@ -289,16 +295,39 @@ class Run:
             other,
         )
         gaps = find(again, None, findings.diverged_share)
-        told = ("optimization_share", "optimization_share_stderr", "braking", "calibration",
+        same = ("optimization_share", "optimization_share_stderr", "braking", "calibration",
                 "training_remedy")  # fmt: skip
-        gaps = replace(gaps, **{name: getattr(findings, name) for name in told})
+        gaps = replace(gaps, **{name: getattr(findings, name) for name in same})
         verdict = decide(gaps).verdict
         holds = verdict is decision.verdict
         self.notes.append(
             f"1 % of the rows carry {carried.share:.0%} of the loss; on {other.name} the verdict "
             + ("holds" if holds else f"is {verdict.value}")
         )
-        return replace(carried, verdict=verdict, holds=holds)
+        told = replace(carried, verdict=verdict, holds=holds)
+        logs = self.attempt("fitting the log target", self.on_log_target)
+        if logs is None:
+            return told
+        log_holds = logs is decision.verdict
+        self.notes.append(
+            "with everybody fitted to the log of the target the verdict "
+            + ("holds" if log_holds else f"is {logs.value}: consider predicting the log")
+        )
+        return replace(told, log_verdict=logs, log_holds=log_holds)
+
+    def on_log_target(self) -> Verdict | None:
+        """The verdict where estimator and references learn the log of a positive target."""
+        logs = log_targets(self.aim, self.table, self.test)
+        if logs is None or self.budget == "quick" or self.subject.transforms_target:
+            return None
+        other = Run(
+            self.subject, logs[0], logs[1], self.folds, self.aim, None, self.budget, self.seed,
+            None, [],
+        )  # fmt: skip
+        fits = other.own_fits()
+        measured = other.compare(fits, other.reference_fits(), other.loss)
+        share = sum(f.failure is not None for f in fits) / len(fits)
+        return decide(find(measured, None, share)).verdict
 
     # --- evidence -------------------------------------------------------------------------------
 

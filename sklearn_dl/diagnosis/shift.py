@@ -15,17 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.decomposition import TruncatedSVD
-from sklearn.ensemble import RandomTreesEmbedding
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-
-from sklearn_dl.diagnosis.references import MAX_LEVELS
 
 __all__ = ["Explained", "Share", "TwoSample", "domain_features", "explain", "two_sample_test"]
 
 Floats = NDArray[np.float64]
 
+MAX_LEVELS = 30  # one-hot columns of a categorical column; rarer levels share one
 MAX_ROWS = 3000  # rows of each table in the test: it has all the power it needs long before
 PERMUTATIONS = 199
 STOP_AFTER = 10  # Besag and Clifford 1991: so many exceedances settle that p is not small
@@ -113,6 +109,9 @@ def domain_features(frame: Any, seed: int) -> Floats:
     ndarray of shape (n, n_features)
         Standardised.
     """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.ensemble import RandomTreesEmbedding
+
     if not isinstance(frame, pd.DataFrame):
         size = min(50, min(frame.shape) - 1)
         base = (
@@ -249,6 +248,8 @@ def _aucs(scores: Floats, labels: Floats) -> Floats:
 
 def importance_weights(frame: Any, is_test: NDArray[np.bool_], seed: int) -> Floats:
     """``p(test | x) / p(train | x) n_train / n_test`` of training rows, cross-fitted, clipped."""
+    from sklearn.linear_model import LogisticRegression
+
     features = domain_features(frame, seed)
     chance = np.empty(len(is_test))
     k = min(FOLDS, int(is_test.sum()), int((~is_test).sum()))

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import sklearn
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -46,6 +45,11 @@ class Subject:
         return isinstance(self.core, DLClassifier | DLRegressor)
 
     @property
+    def transforms_target(self) -> bool:
+        """Whether a TransformedTargetRegressor is around the core."""
+        return any(hasattr(e, "regressor") for e in _layers(self.estimator))
+
+    @property
     def takes_weights(self) -> bool:
         """Whether the core's ``fit`` has a ``sample_weight``."""
         return bool(has_fit_parameter(self.core, "sample_weight"))
@@ -61,6 +65,19 @@ class Subject:
     def prefixed(self, params: dict[str, Any]) -> dict[str, Any]:
         """Parameters of the core, named as the whole estimator's ``set_params`` wants them."""
         return {self.prefix + name: value for name, value in params.items()}
+
+
+def _layers(estimator: Any) -> list[Any]:
+    """An estimator and what is inside it, outermost first."""
+    layers = [estimator]
+    while True:
+        inner = layers[-1]
+        if hasattr(inner, "steps"):
+            layers.append(inner.steps[-1][1])
+        elif getattr(inner, "regressor", None) is not None:
+            layers.append(inner.regressor)
+        else:
+            return layers
 
 
 def find_subject(estimator: Any) -> Subject:
@@ -81,6 +98,8 @@ def find_subject(estimator: Any) -> Subject:
     TypeError
         Neither classifier nor regressor, or a classifier without probabilities.
     """
+    from sklearn.compose import TransformedTargetRegressor
+
     if isinstance(estimator, type) or not isinstance(estimator, BaseEstimator):
         raise TypeError(
             f"estimator must be an instance of a scikit-learn estimator; got {estimator!r}. "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.table import Table
 
-__all__ = ["Tail", "heavy_tail", "robust_loss"]
+__all__ = ["Tail", "heavy_tail", "log_targets", "robust_loss"]
 
 Floats = NDArray[np.float64]
 
@@ -24,16 +24,30 @@ MIN_ROWS = 100  # a hundredth of fewer is no row
 
 @dataclass(frozen=True)
 class Tail:
-    """How much of the loss its largest hundredth carries, and the verdict on absolute errors.
+    """How much of the loss its largest hundredth carries, and the verdict on other scales.
 
-    ``n_rows`` is 0 where there are too few rows to ask; ``verdict`` and ``holds`` are None unless
-    the ledger was repeated.
+    Attributes
+    ----------
+    share : float
+        Of the loss, on the hundredth of the rows that costs most.
+    n_rows : int
+        0 where there are too few rows to ask.
+    verdict : Verdict or None
+        On absolute errors of the same fits; None unless the ledger was repeated.
+    holds : bool or None
+        Whether that is the verdict on the estimator's own loss.
+    log_verdict : Verdict or None
+        Of the same estimator and references, fitted to the logarithm of the target.
+    log_holds : bool or None
+        Whether that is the verdict on the target itself.
     """
 
     share: float
     n_rows: int
     verdict: Verdict | None = None
     holds: bool | None = None
+    log_verdict: Verdict | None = None
+    log_holds: bool | None = None
 
     @property
     def heavy(self) -> bool:
@@ -50,6 +64,15 @@ def heavy_tail(losses: Floats, weights: Floats) -> Tail:
         return Tail(float("nan"), 0)
     top = cost[n - max(1, round(TOP * n)) :]
     return Tail(float(top.sum() / cost.sum()), n)
+
+
+def log_targets(aim: Aim, table: Table, test: Table | None) -> tuple[Table, Table | None] | None:
+    """The tables with log targets; None unless all are positive and squared error is the aim."""
+    tables = [table] if test is None else [table, test]
+    if aim.kind != "squared" or not all((t.y > 0).all() for t in tables):
+        return None
+    other = None if test is None else replace(test, y=np.log(test.y))
+    return replace(table, y=np.log(table.y)), other
 
 
 def robust_loss(aim: Aim, table: Table) -> RowLoss | None:

@@ -1,0 +1,193 @@
+"""The reference models, each fitted to the loss that the estimator minimises where it can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, RidgeCV
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from sklearn_dl.diagnosis.own_loss import Aim
+from sklearn_dl.diagnosis.quantiles import LeafQuantileTrees, NeighbourQuantile
+from sklearn_dl.diagnosis.references import PRIOR
+from sklearn_dl.diagnosis.shift import MAX_LEVELS
+from sklearn_dl.diagnosis.table import Task
+from sklearn_dl.estimators import DLClassifier, DLRegressor
+
+__all__ = ["extra_trees", "not_of", "pool"]
+
+
+def _columns(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+    numbers = [c for c in frame.columns if frame[c].dtype == np.float64]
+    return numbers, [c for c in frame.columns if c not in numbers]
+
+
+def _impute() -> SimpleImputer:
+    return SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+
+
+def _scaled(frame: pd.DataFrame) -> ColumnTransformer:
+    """For models that measure distances: standardised numbers, one-hot levels."""
+    numbers, levels = _columns(frame)
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=MAX_LEVELS, sparse_output=False
+    )
+    return ColumnTransformer(
+        [
+            ("numbers", make_pipeline(_impute(), StandardScaler()), numbers),
+            ("levels", one_hot, levels),
+        ]
+    )
+
+
+def _ordinal(frame: pd.DataFrame, *, impute: bool) -> ColumnTransformer:
+    """For trees: numbers as they are, levels as codes; boosting splits missing values itself."""
+    numbers, levels = _columns(frame)
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, max_categories=250)
+    return ColumnTransformer(
+        [("numbers", _impute() if impute else "passthrough", numbers), ("levels", codes, levels)]
+    )
+
+
+def _with_model(*steps: Any) -> Pipeline:
+    names = [f"step{k}" for k in range(len(steps) - 1)] + ["model"]
+    return Pipeline(list(zip(names, steps, strict=True)))
+
+
+# How each reference is told what to minimise; squared error where it cannot be.
+_BOOSTING = {"absolute": "absolute_error", "pinball": "quantile", "poisson": "poisson"}
+_NETWORK = {"absolute": "mae", "pinball": "pinball", "huber": "huber"}
+_CONSTANT = {"absolute": "median", "pinball": "quantile"}
+MAX_LINEAR_PROGRAM = 2000  # rows; a quantile regression of more takes minutes
+
+
+def pool(
+    frame: Any, task: Task, n_train: int, seed: int, aim: Aim | None = None, *, apart: bool = False
+) -> dict[str, Any]:
+    """Unfitted references by name, cheapest first; ``frame`` is from `plain_frame`.
+
+    Parameters
+    ----------
+    frame : DataFrame or sparse array
+        Decides on the preprocessing, by column type only.
+    task : {"classification", "regression"}
+        What is predicted.
+    n_train : int
+        Rows a fold learns; the number of neighbours is its root.
+    seed : int
+        For the trees.
+    aim : Aim, optional
+        What those that can minimise; log loss or squared error by default.
+    apart : bool
+        Folds keep groups or periods apart: no model may stop on single rows it draws itself.
+    """
+    classify = task == "classification"
+    aim = aim or Aim("log" if classify else "squared")
+    neighbours = _neighbours(aim, n_train)
+    models: dict[str, Any] = {PRIOR: _prior(aim)}
+    scale = MaxAbsScaler() if sparse.issparse(frame) else _scaled(frame)
+    linear = _linear(aim, n_train)
+    if linear is not None:
+        models["linear"] = _with_model(scale, linear)
+    models["nearest neighbours"] = _with_model(scale, neighbours)
+    if not sparse.issparse(frame):
+        boosting = _boosting(frame, aim, seed, stop=n_train > 2000 and not apart)
+        models["gradient boosting"] = _with_model(_ordinal(frame, impute=False), boosting)
+    models["extra trees"] = extra_trees(frame, task, seed, aim)
+    network: dict[str, Any] = {"early_stopping": True, "random_state": seed}
+    if not classify:
+        network |= {"loss": _NETWORK.get(aim.kind, "mse"), "quantile": aim.quantile}
+    models["early-stopped network"] = (DLClassifier if classify else DLRegressor)(**network)
+    return models
+
+
+def _neighbours(aim: Aim, n_train: int) -> Any:
+    """As many as the root of the rows; what is said of them minimises the aim among constants."""
+    k = max(1, round(n_train**0.5))
+    if aim.kind == "log":
+        return KNeighborsClassifier(n_neighbors=k)
+    if aim.kind in ("absolute", "pinball"):
+        return NeighbourQuantile(aim.quantile, max(k, _least(aim.quantile)))
+    return KNeighborsRegressor(n_neighbors=k)
+
+
+def _least(quantile: float) -> int:
+    """Rows of which a quantile is not just the largest or the smallest."""
+    return round(2 / min(quantile, 1 - quantile))
+
+
+def extra_trees(frame: Any, task: Task, seed: int, aim: Aim | None = None) -> Pipeline:
+    """The reference that is cheapest to fit and needs no tuning."""
+    options: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 2, "random_state": seed}
+    trees: Any
+    if task == "classification":
+        trees = ExtraTreesClassifier(**options)
+    elif aim is not None and aim.kind in ("absolute", "pinball"):
+        trees = LeafQuantileTrees(aim.quantile, _least(aim.quantile), seed)
+    else:  # the mean of a leaf minimises squared error and Poisson deviance alike
+        trees = ExtraTreesRegressor(**options)
+    first = [] if sparse.issparse(frame) else [_ordinal(frame, impute=True)]
+    return _with_model(*first, trees)
+
+
+def not_of(aim: Aim, n_train: int) -> list[str]:
+    """What must be said of references that cannot minimise the aim, or are left out for it."""
+    notes = []
+    if aim.kind in ("absolute", "pinball") and n_train > MAX_LINEAR_PROGRAM:
+        notes.append(
+            f"reference linear left out: a quantile regression of {n_train:,} rows takes too long "
+            f"(at most {MAX_LINEAR_PROGRAM:,})"
+        )
+    if aim.kind == "huber":
+        notes.append("references but the network minimise squared error, and are judged by Huber's")
+    return notes
+
+
+def _prior(aim: Aim) -> Any:
+    if aim.kind == "log":
+        return DummyClassifier(strategy="prior")
+    strategy = _CONSTANT.get(aim.kind, "mean")
+    return DummyRegressor(
+        strategy=strategy, quantile=aim.quantile if strategy == "quantile" else None
+    )
+
+
+def _linear(aim: Aim, n_train: int) -> Any:
+    if aim.kind == "log":
+        return LogisticRegression(max_iter=300)
+    if aim.kind in ("absolute", "pinball"):
+        few = n_train <= MAX_LINEAR_PROGRAM
+        return QuantileRegressor(quantile=aim.quantile, alpha=1e-4) if few else None
+    if aim.kind == "poisson":
+        return PoissonRegressor(alpha=1e-3, max_iter=300)
+    return RidgeCV(np.logspace(-2, 4, 13))
+
+
+def _boosting(frame: pd.DataFrame, aim: Aim, seed: int, *, stop: bool) -> Any:
+    numbers, levels = _columns(frame)
+    options: dict[str, Any] = {
+        "categorical_features": [False] * len(numbers) + [True] * len(levels),
+        "max_leaf_nodes": 16,
+        "early_stopping": stop,
+        "random_state": seed,
+    }
+    if aim.kind == "log":
+        return HistGradientBoostingClassifier(**options)
+    options["loss"] = _BOOSTING.get(aim.kind, "squared_error")
+    if aim.kind == "pinball":
+        options["quantile"] = aim.quantile
+    return HistGradientBoostingRegressor(**options)
