@@ -24,7 +24,7 @@ from sklearn_dl.diagnosis.statistics import Estimate, paired_difference
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.table import Folds, Table
 
-__all__ = ["Brake", "Brakes", "brake_settings", "try_brakes"]
+__all__ = ["Brake", "Brakes", "brake_settings", "gain_on_held_out", "try_brakes"]
 
 Floats = NDArray[np.float64]
 Params = dict[str, Any]
@@ -122,7 +122,7 @@ def try_brakes(
     settings = brake_settings(subject)
     jobs = [_job(subject, params, table, folds, 0) for params, _ in settings]
     first = fit_jobs(jobs, loss)
-    gains = [_gain([fits[0]], [fit], table) for fit in first]
+    gains = [gain_on_held_out([fits[0]], [fit], table) for fit in first]
     tried = [
         Brake(params, action, gain) for (params, action), gain in zip(settings, gains, strict=True)
     ]
@@ -135,7 +135,7 @@ def try_brakes(
             jobs = [_job(subject, tried[k].params, table, folds, j) for j in range(1, len(folds))]
             n_fits += len(jobs)
             rest = fit_jobs(jobs, loss)
-            tried[k] = replace(tried[k], gain=_gain(fits, [first[k], *rest], table))
+            tried[k] = replace(tried[k], gain=gain_on_held_out(fits, [first[k], *rest], table))
     if thorough:
         order = sorted(range(len(tried)), key=lambda k: -_value(tried[k].gain))
     n_rows = len(table) if n_fits > len(settings) else len(fits[0].test)
@@ -149,7 +149,7 @@ def _job(subject: Subject, params: Params, table: Table, folds: Folds, fold: int
     )[fold]  # fmt: skip
 
 
-def _gain(before: Sequence[FoldFit], after: Sequence[FoldFit], table: Table) -> Estimate:
+def gain_on_held_out(before: Sequence[FoldFit], after: Sequence[FoldFit], table: Table) -> Estimate:
     """Fall of the loss on held-out rows (of the groups or period learnt, where they are apart)."""
     n = len(table)
     a, b = by_row(before, n), by_row(after, n)

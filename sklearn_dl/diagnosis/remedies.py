@@ -41,6 +41,7 @@ def find_remedies(
     calibration: Estimate | None = None,
     shift: str | None = None,
     has_test: bool = False,
+    tried: Iterable[Remedy] = (),
 ) -> list[Remedy]:
     """Remedies of a verdict, measured ones first, by gain.
 
@@ -60,12 +61,15 @@ def find_remedies(
         Which shift explains a mismatch.
     has_test : bool
         Whether there are labelled test rows to weigh the training rows by.
+    tried : iterable of Remedy
+        Measured, and offered whatever the verdict.
     """
     found = set(codes)
     verdict, first = decision.verdict, []
     if verdict is Verdict.INCONCLUSIVE:
         first = [_UNSURE]
         verdict = max(decision.probabilities, key=lambda v: decision.probabilities[v])
+    first += tried
     remedies = first + [
         remedy
         for remedy in _of(

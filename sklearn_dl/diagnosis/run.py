@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ from sklearn_dl.diagnosis.symptoms import Symptoms, symptoms_of
 from sklearn_dl.diagnosis.table import Folds, Table
 from sklearn_dl.diagnosis.tails import Tail, heavy_tail, log_targets, robust_loss
 from sklearn_dl.diagnosis.temperature import Predicted, tempered_losses
+from sklearn_dl.diagnosis.thorough import Closer, closer_look
 
 __all__ = ["Listener", "Run"]
 
@@ -112,9 +113,12 @@ class Run:
         findings = find(measured, probes, diverged / len(fits), brakes, calibration)
         decision = decide(findings)
         tail = self.tail(fits, pool, measured, findings, decision)
+        closer = None
+        if self.budget == "thorough":
+            closer = self.attempt("looking closer", lambda: self.closer(fits, measured))
         evidence = self.evidence(
             fits, measured, probes, symptoms, brakes, calibration, moved, ordered, tail,
-            large=large,
+            large=large, more=() if closer is None else closer.evidence,
         )  # fmt: skip
         found = evidence.loc[evidence["outcome"] == "found", "code"]
         n_train = len(self.folds.splits[0][0])
@@ -122,6 +126,7 @@ class Run:
             self.subject, decision, found, n_train, probes=probes, brakes=brakes,
             calibration=calibration, shift=None if moved is None else moved.name,
             has_test=self.test is not None,
+            tried=() if closer is None else closer.remedies,
         )  # fmt: skip
         study = Study(
             self.subject, self.subject.estimator, self.table, self.test, self.folds, self.loss,
@@ -239,6 +244,12 @@ class Run:
             thorough=self.budget == "thorough", settled=rules.settled(gap, m),
         )  # fmt: skip
 
+    def closer(self, fits: list[FoldFit], measured: Measured) -> Closer:
+        """Curvature, learning rate, optimizer settings and resilience."""
+        return closer_look(
+            self.subject, fits, self.table, self.folds, self.loss, measured, self.seed
+        )
+
     def mismatch(self, fits: list[FoldFit], measured: Measured) -> Mismatch | None:
         """Two-sample test, and what explains C - B."""
         rows = self.test or self.unlabelled
@@ -344,6 +355,7 @@ class Run:
         tail: Tail | None,
         *,
         large: bool,
+        more: Sequence[checks.Evidence] = (),
     ) -> pd.DataFrame:
         """All checks."""
         n, table, folds = measured.n_rows, self.table, self.folds
@@ -364,6 +376,7 @@ class Run:
                 *shift_checks(moved, n_test),
                 *split_checks.split_checks(folds, table, measured, classify=self.classify),
                 split_checks.order_check(ordered, measured.margin, n),
+                *more,
             ]
         )
 

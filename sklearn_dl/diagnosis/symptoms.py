@@ -24,7 +24,14 @@ from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.table import Table
 from sklearn_dl.training import DivergenceError
 
-__all__ = ["CONTINUED", "Symptoms", "loss_rises", "stability_limit", "symptoms_of"]
+__all__ = [
+    "CONTINUED",
+    "Symptoms",
+    "loss_rises",
+    "network_inside",
+    "stability_limit",
+    "symptoms_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -75,7 +82,7 @@ class Symptoms:
 
 def symptoms_of(subject: Subject, fitted: Any, table: Table, prior_loss: float) -> Symptoms | None:
     """Examine a fitted network on the rows it learnt; None where there is none of ours."""
-    inside = _inside(fitted, table) if subject.is_network and fitted is not None else None
+    inside = network_inside(fitted, table) if subject.is_network and fitted is not None else None
     if inside is None:
         return None
     core, X, y = inside
@@ -102,7 +109,7 @@ def symptoms_of(subject: Subject, fitted: Any, table: Table, prior_loss: float) 
     )
 
 
-def _inside(fitted: Any, table: Table) -> tuple[Any, Any, Any] | None:
+def network_inside(fitted: Any, table: Table) -> tuple[Any, Any, Any] | None:
     """The network with the inputs and targets that reach it."""
     X, y = table.X, table.y
     while not hasattr(fitted, "module_"):

@@ -138,21 +138,25 @@ def retention_frames(
     """
     curves, summary = [], []
     first = next(iter(measured))
-    own_areas: dict[str, tuple[float, Floats]] = {}
+    firsts: dict[str, _Curve] = {}
     for model, by_name in measured.items():
         for name, found in by_name.items():
             curve = _Curve.of(found, prior, resampling)
             curves.append(curve.frame(model, name))
-            area, areas = curve.areas()
-            if model == first:
-                own_areas[name] = area, areas
-            own_area, own = own_areas[name]
+            own = firsts.setdefault(name, curve) if model == first else firsts[name]
             record = {"model": model, "corruption": name}
-            record |= _spread("area", area, areas)
+            record |= _spread("area", *curve.areas())
             record |= _spread("half_skill_level", *curve.half_levels(), short="half")
-            record |= _spread("lead", own_area - area, own - areas)
+            record |= _spread("lead", *_difference(own.areas(), curve.areas()))
+            record |= _spread("clean_lead", *_difference(curve.clean(), own.clean()))
+            record |= _spread("noisy_lead", *_difference(curve.noisy(), own.noisy()))
             summary.append(record)
     return pd.concat(curves, ignore_index=True), pd.DataFrame(summary)
+
+
+def _difference(one: tuple[float, Floats], other: tuple[float, Floats]) -> tuple[float, Floats]:
+    """A difference and its resamples, paired."""
+    return one[0] - other[0], one[1] - other[1]
 
 
 def _spread(name: str, value: float, values: Floats, short: str | None = None) -> dict[str, Any]:
@@ -201,6 +205,15 @@ class _Curve:
         levels = self.found.levels
         return float(area_under(levels, self.retention)), area_under(levels, self.retentions)
 
+    def clean(self) -> tuple[float, Floats]:
+        """Loss without corruption, and its resamples."""
+        return float(self.loss[0]), self.losses[0]
+
+    def noisy(self) -> tuple[float, Floats]:
+        """Mean loss over the range of levels, and its resamples."""
+        levels = self.found.levels
+        return float(area_under(levels, self.loss)), area_under(levels, self.losses)
+
     def half_levels(self) -> tuple[float, Floats]:
         """Level at which half is lost, and its resamples."""
         levels = self.found.levels
@@ -221,8 +234,10 @@ class Resilience:
         predictions (Cohen's kappa, Lin's concordance).
     summary : DataFrame
         A row a model and corruption: ``area`` under the retention curve, 1 where nothing is lost;
-        ``half_skill_level`` (inf where half is never lost); ``lead``, the area of the model under
-        study minus this one's, from the same rows and noise.
+        ``half_skill_level`` (inf where half is never lost). How far the model under study is ahead
+        of this one, from the same rows and noise: ``lead`` in area; ``clean_lead`` and
+        ``noisy_lead`` in loss, without corruption and on average over the levels. A model that
+        starts with more skill has more to lose, so its area alone is no blame.
     absurd : DataFrame
         A row a model: ``share`` of predictions that make no sense under noise of 0.05 standard
         deviations, with its interval. Empty for a classifier without probabilities.

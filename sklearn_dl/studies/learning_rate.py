@@ -107,6 +107,7 @@ def learning_rate_range(
     rates: Sequence[float] | None = None,
     n_seeds: int = 3,
     n_epochs: int | None = None,
+    curvature: bool = True,
     random_state: Any = None,
 ) -> LearningRateRange:
     """Train at many constant rates at once and mark the largest stable one.
@@ -127,6 +128,8 @@ def learning_rate_range(
     n_seeds : int, default=3
     n_epochs : int, optional
         By default as many as make 200 updates.
+    curvature : bool, default=True
+        Whether to measure the curvature at the start.
     random_state : int, RandomState or None
 
     Returns
@@ -169,7 +172,7 @@ def learning_rate_range(
     stable = table["stable"].to_numpy()
     n_stable = len(stable) if stable.all() else int(np.argmin(stable))
     works = table.loc[table["works"], "learning_rate"]
-    limits, notes = _curvature_limits(subject, starts)
+    limits, notes = _curvature_limits(subject, starts) if curvature else ([], [])
     return LearningRateRange(
         runs=runs,
         rates=table,
