@@ -21,12 +21,19 @@ from numpy.testing import assert_array_equal
 from safetensors import safe_open
 from safetensors.numpy import save
 from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.ensemble import BaggingRegressor, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import (
+    BaggingRegressor,
+    RandomForestClassifier,
+    StackingRegressor,
+    VotingClassifier,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold, f_regression
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -116,7 +123,7 @@ CASES = {
     "object labels": (DLClassifier(**SMALL), (IRIS[0], np.array(list("abc"), object)[IRIS[1]])),
     "class weight": (DLClassifier(**SMALL, class_weight={0: 1.0, 1: 2.0, 2: 0.5}), IRIS),
     "generator": (DLClassifier(**{**SMALL, "random_state": np.random.RandomState(3)}), IRIS),
-    "columns": (_columns(DLClassifier(**SMALL)), FRAME),
+    "columns": (_columns(DLClassifier(**SMALL, dropout=0.25)), FRAME),
     "scalers": (
         make_pipeline(
             RobustScaler(),
@@ -171,6 +178,18 @@ CASES = {
     ),
     "each class": (OneVsRestClassifier(DLClassifier(**SMALL)), IRIS),
     "one line": (Ridge(), DIABETES),
+    "stack": (
+        StackingRegressor([("net", DLRegressor(**SMALL)), ("line", Ridge())], cv=3),
+        DIABETES,
+    ),
+    "frozen": (FrozenEstimator(DLClassifier(**SMALL).fit(*IRIS)), IRIS),
+    **{
+        f"calibrated, {method}": (
+            CalibratedClassifierCV(DLClassifier(**SMALL), method=method, cv=2),
+            IRIS,
+        )
+        for method in ("sigmoid", "isotonic", "temperature")
+    },
 }
 EACH = pytest.mark.parametrize("case", CASES)
 
@@ -336,8 +355,9 @@ def test_only_estimators_are_saved(tmp_path):
 
 
 def test_every_known_type_of_scikit_learn_is_one_that_skops_audited():
-    helpers = {"sklearn.compose.make_column_selector"}  # a pattern and two lists of dtypes
-    ours = {f"{module}.{name}" for module in TYPES for name in TYPES[module]} - helpers
+    # of the estimators; their helpers are made of numbers: a pattern and dtypes, slopes, a beta
+    helpers = {"sklearn.compose.make_column_selector"}
+    ours = {f"{m}.{name}" for m in TYPES for name in TYPES[m] if name[0] != "_"} - helpers
     trusted = set(SKLEARN_ESTIMATOR_TYPE_NAMES)
     found = {get_type_name(type_of(key)) for key in ours if key.startswith("sklearn.")}
     assert len(found) > 30
@@ -522,10 +542,10 @@ HOSTILE = {
     "special attribute": ('["sparse_threshold", 0.3]', '["__class__", 0]', "cannot have an attr"),
     "method": ('["sparse_threshold", 0.3]', '["predict", 0]', "lacks its parameters"),
     "shadow": ('["n_features_in_", 7]', '["transform", 7]', "transform is not the file's to set"),
-    "parameter": ('["dropout", 0.2]', '["dropout", -4]', "'dropout' parameter"),
+    "parameter": ('["dropout", 0.25]', '["dropout", -4]', "'dropout' parameter"),
     "cache": ('["memory", null]', '["memory", "/tmp/evil"]', "cache folder"),
     "width": ('["hidden_layer_sizes", {"tuple": [8]}]', "", "do not fit its layers"),
-    "twice": ('["dropout", 0.2]', '["dropout", 0.2], ["dropout", 0.2]', "a key stands twice"),
+    "twice": ('["dropout", 0.25]', '["dropout", 0.25], ["dropout", 0.25]', "a key stands twice"),
     "position": (", 624, 0, 0.0]}", ", 4000000, 0, 0.0]}", "position that is none"),
 }
 

@@ -268,6 +268,9 @@ def _grid_code(grid: dict[str, list[Any]]) -> str:
 
 def _check(row: dict[Any, Any]) -> Check:
     text = {k: shown(row[k]) for k in ("value", "threshold", "n", "fits")}
+    low, high = row.get("ci_low", math.nan), row.get("ci_high", math.nan)
+    if math.isfinite(low) and math.isfinite(high):
+        text["value"] += f" ({words.number(low)} to {words.number(high)})"
     return Check(
         code=str(row["code"]),
         question=str(row["question"]),

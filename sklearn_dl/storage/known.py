@@ -35,19 +35,28 @@ DTYPES = re.compile(
 TYPES: dict[str, frozenset[str]] = {
     "sklearn_dl": frozenset({"DLClassifier", "DLRegressor"}),
     "sklearn_dl.tabular": frozenset({"TabularEncoder"}),
+    "sklearn.calibration": frozenset(
+        {"CalibratedClassifierCV", "_CalibratedClassifier", "_SigmoidCalibration"}
+        | {"_TemperatureScaling"}
+    ),
     "sklearn.compose": frozenset(
         {"ColumnTransformer", "TransformedTargetRegressor", "make_column_selector"}
     ),
     "sklearn.decomposition": frozenset({"PCA", "TruncatedSVD"}),
     "sklearn.ensemble": frozenset(
-        {"BaggingClassifier", "BaggingRegressor", "VotingClassifier", "VotingRegressor"}
+        {"BaggingClassifier", "BaggingRegressor", "StackingClassifier", "StackingRegressor"}
+        | {"VotingClassifier", "VotingRegressor"}
     ),
     "sklearn.feature_selection": frozenset(
         {"GenericUnivariateSelect", "SelectFdr", "SelectFpr", "SelectFwe", "SelectKBest"}
         | {"SelectPercentile", "VarianceThreshold"}
     ),
+    "sklearn.frozen": frozenset({"FrozenEstimator"}),
     "sklearn.impute": frozenset({"MissingIndicator", "SimpleImputer"}),
-    "sklearn.linear_model": frozenset({"LinearRegression", "LogisticRegression", "Ridge"}),
+    "sklearn.isotonic": frozenset({"IsotonicRegression"}),
+    "sklearn.linear_model": frozenset(
+        {"LinearRegression", "LogisticRegression", "Ridge", "RidgeCV"}
+    ),
     "sklearn.multiclass": frozenset({"OneVsRestClassifier"}),
     "sklearn.multioutput": frozenset({"MultiOutputClassifier", "MultiOutputRegressor"}),
     "sklearn.pipeline": frozenset({"FeatureUnion", "Pipeline"}),
