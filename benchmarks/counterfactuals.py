@@ -311,7 +311,7 @@ def right_verdicts(t: dict[str, Any]) -> list[str]:
     unsure = t["gains"].get("unsure", 0.0)
     if (over > 2 * m and max(rows, braked) >= 0.5 * over) or braked > HIGH * m:
         second = {"overfitting"}
-        if braked < 3 * unsure and rows < 0.5 * over:  # the gain may be that of a few rows
+        if max(braked, rows) < 2 * unsure:  # the gain may be that of a few rows
             second |= {"good", "inconclusive"}
     elif over > m or braked > LOW * m:
         second = {"overfitting", "good", "inconclusive"}

@@ -28,9 +28,8 @@ from counterfactuals import Judge, measure, right_verdicts, run
 from planted import CANDIDATES, HELD_OUT, TUNED, Case, Source, load, make_case, plan
 from rivals import RIVALS
 from scoring import confusion, probability_scores, scores
-from sklearn.model_selection import cross_val_score
 
-from sklearn_dl import batched_fits, diagnose
+from sklearn_dl import diagnose
 from sklearn_dl.diagnosis import references
 from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, decide
 
@@ -118,48 +117,41 @@ def remembered_references() -> Iterator[None]:
         references.pool_fits = fit
 
 
-def find_truth(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> None:
+def study_cases(
+    folder: Path, cache: Path, chosen: list[tuple[str, str, int]], steps: list[str]
+) -> None:
+    """Truth and diagnosis of each case in turn, so that a run cut off leaves whole cases."""
     known = read(cache)
     for case in cases(folder, cache, chosen):
-        key = f"truth|{case.key}"
-        if key in known:
-            continue
-        start = time.perf_counter()
-        record = {"key": key, **measure(case)}
-        record["seconds"] = time.perf_counter() - start
-        keep(cache, record)
-        print(f"{case.key}: {record['right']} ({record['seconds']:.1f} s)", flush=True)
+        truth, seen = f"truth|{case.key}", f"seen|{case.key}"
+        if truth not in known and "truth" in steps:
+            known[truth] = {"key": truth, **measure(case)}
+            keep(cache, known[truth])
+        if truth in known and seen not in known and "diagnose" in steps:
+            record = {"key": seen, **diagnosed(case)}
+            keep(cache, record)
+            right = known[truth]["right"]
+            print(f"{case.key}: {record['verdict']}, right {right}", flush=True)
 
 
-def diagnose_all(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> None:
-    """Verdict, what it rests on, and what the first remedy is worth."""
-    known = read(cache)
-    for case in cases(folder, cache, chosen):
-        key, truth = f"seen|{case.key}", known.get(f"truth|{case.key}")
-        if key in known or truth is None:
-            continue
-        start = time.perf_counter()
-        d = diagnose(
-            case.estimator(), case.X, case.y, X_test=case.X_test, y_test=case.y_test,
-            groups=case.groups, random_state=0,
-        )  # fmt: skip
-        seconds = time.perf_counter() - start
-        study = d._study
-        evidence = d.evidence.set_index("code")
-        first = d.remedies[0] if d.remedies else None
-        record = {
-            "key": key, "verdict": d.verdict.value, "probabilities": d.probabilities.to_dict(),
-            "findings": asdict(study.findings), "losses": d.to_dict()["losses"],
-            "codes": evidence.index[evidence["outcome"] == "found"].tolist(),
-            "values": evidence["value"].to_dict(), "n_fits": study.n_fits,
-            "seconds": seconds,
-            "remedy": None if first is None else [first.action, _named(first.params)],
-            "params": configuration(case), "probes": probe_numbers(study),
-        }  # fmt: skip
-        keep(cache, record)
-        print(
-            f"{case.key}: {d.verdict.value}, right {truth['right']} ({seconds:.1f} s)", flush=True
-        )
+def diagnosed(case: Case) -> dict[str, Any]:
+    """The verdict and what it rests on."""
+    start = time.perf_counter()
+    d = diagnose(
+        case.estimator(), case.X, case.y, X_test=case.X_test, y_test=case.y_test,
+        groups=case.groups, random_state=0,
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    study, evidence = d._study, d.evidence.set_index("code")
+    first = d.remedies[0] if d.remedies else None
+    return {
+        "verdict": d.verdict.value, "probabilities": d.probabilities.to_dict(),
+        "findings": asdict(study.findings), "losses": d.to_dict()["losses"],
+        "codes": evidence.index[evidence["outcome"] == "found"].tolist(),
+        "values": evidence["value"].to_dict(), "n_fits": study.n_fits, "seconds": seconds,
+        "remedy": None if first is None else [first.action, _named(first.params)],
+        "params": configuration(case), "probes": probe_numbers(study),
+    }  # fmt: skip
 
 
 def probe_numbers(study: Any) -> dict[str, Any]:
@@ -173,14 +165,6 @@ def probe_numbers(study: Any) -> dict[str, Any]:
     if b is not None:
         numbers["brakes"] = [[t.action, t.gain.value, t.gain.stderr] for t in b.tried]
     return numbers
-
-
-def cross_validation_seconds(case: Case) -> float:
-    """Wall time of one batched 5-fold cross-validation of the same estimator."""
-    start = time.perf_counter()
-    with batched_fits():
-        cross_val_score(case.estimator(), case.X, case.y, cv=5, error_score=np.nan)
-    return time.perf_counter() - start
 
 
 def configuration(case: Case) -> dict[str, float]:
@@ -269,11 +253,8 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     for tables in ({"tuned": TUNED, "held-out": HELD_OUT}[part] for part in options.parts):
         chosen = plan(tables, per_fault=options.per_fault)
-        if "truth" in options.steps:
-            find_truth(options.data, options.cache, chosen)
-        if "diagnose" in options.steps:
-            with remembered_references():
-                diagnose_all(options.data, options.cache, chosen)
+        with remembered_references():
+            study_cases(options.data, options.cache, chosen, options.steps)
     return report(options.cache) if "report" in options.steps else 0
 
 

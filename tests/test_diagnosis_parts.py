@@ -23,7 +23,7 @@ from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.diagnosis import checks, ledger, reference_models, references
-from sklearn_dl.diagnosis.brakes import Brake, Brakes, brake_settings, try_brakes
+from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
 from sklearn_dl.diagnosis.probes import Probes, _split, strong_params, wide_params
@@ -586,7 +586,7 @@ def test_brakes_leave_the_optimizer_alone_and_are_only_those_there_is_room_for()
     names = [set(params) for params, _ in brake_settings(find_subject(net))]
     assert names == [{"weight_decay"}, {"hidden_layer_sizes"}]
     adam = brake_settings(find_subject(DLClassifier(**NET, optimizer="adam", weight_decay=0.2)))
-    assert adam[1][0] == {"optimizer": "adamw", "weight_decay": 2.0}
+    assert {"optimizer": "adamw", "weight_decay": 2.0} in [params for params, _ in adam]
 
 
 def noise_by_heart():
@@ -595,7 +595,7 @@ def noise_by_heart():
     return table(X, y)
 
 
-def test_the_best_brake_is_tried_on_every_fold_and_lowers_the_held_out_loss():
+def test_the_best_brake_goes_on_to_the_other_folds_and_lowers_the_held_out_loss():
     t = noise_by_heart()
     wild = {"hidden_layer_sizes": (64,), "max_epochs": 60, "batch_size": 40, "random_state": 0}
     net = DLClassifier(**PLAIN | wild | {"optimizer": "adam", "learning_rate": 1e-2})
@@ -603,11 +603,11 @@ def test_the_best_brake_is_tried_on_every_fold_and_lowers_the_held_out_loss():
     folds = make_folds(t, 2, task="classification", random_state=rng())
     fits = fit_jobs(jobs_on(folds, net, t), LogLoss())
     found = try_brakes(subject, fits, t, folds, LogLoss(), 0.02, decided=False)
-    assert found.n_fits == len(brake_settings(subject)) + 1
+    assert found.n_fits == FEW + 1
     assert found.best.gain.value > 2 * found.best.gain.stderr > 0
-    assert found.best.gain.df == pytest.approx(len(t) - 1)
+    assert found.best.gain.df < len(t) / 2  # only of the fold that had no part in choosing it
     once = try_brakes(subject, fits, t, folds, LogLoss(), 0.02, decided=True)
-    assert once.n_fits == len(brake_settings(subject))
+    assert once.n_fits == FEW
 
 
 def decision(verdict, **probabilities):

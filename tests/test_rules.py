@@ -110,7 +110,9 @@ def expected_with_probes(f):
         large = large or f.braking not in (LARGE, LARGER)  # by more than a brake
     shifted = f.mismatch is LARGE
     if large:
-        return "mismatch" if shifted and LARGE.value > f.training.value else "model_bias"
+        if shifted and LARGE.value > f.training.value:
+            return "mismatch"
+        return "model_bias" if f.training.value > M else "optimization"
     if shifted and LARGE.value > f.estimation.value:
         return "mismatch"
     helped = f.braking in (LARGE, LARGER) or f.calibration is LARGE

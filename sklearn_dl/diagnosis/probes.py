@@ -10,6 +10,7 @@ evaluation mode; what lies below the reference is memory and counts for neither
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_dl.diagnosis import rules
-from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, fit_jobs
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split
 from sklearn_dl.diagnosis.references import capped_folds
 from sklearn_dl.diagnosis.row_losses import RowLoss
@@ -85,7 +86,8 @@ class Probes:
     @property
     def best_gain(self) -> Estimate:
         """What the probe gains on held-out rows that closes the larger part of the gap."""
-        if self.split.optimization_share >= rules.HALF or not self.n_wide:
+        near = self.training <= self.reference
+        if near or self.split.optimization_share >= rules.HALF or not self.n_wide:
             return self.strong_gain
         return self.wide_gain
 
@@ -171,7 +173,7 @@ def wide_params(subject: Subject, n_train: int, rate: float) -> Params:
 
 def run_probes(
     subject: Subject,
-    first: FoldFit,
+    own: Sequence[FoldFit],
     table: Table,
     folds: Folds,
     loss: RowLoss,
@@ -179,6 +181,8 @@ def run_probes(
     *,
     budget: str,
     prior_loss: float,
+    large: bool = True,
+    margin: float = 0.0,
     seed: int = 0,
 ) -> Probes | None:
     """Train the probes on the first fold, those of a round together, and compare training losses.
@@ -187,6 +191,11 @@ def run_probes(
     ----------
     reference : ndarray of shape (n,)
         Held-out losses of the best model of the pool, by row of the table.
+    large : bool
+        Whether the training loss is above that. If it is only near, the question is whether the
+        strong optimizer predicts better: where the first fold gives hope, the others are asked.
+    margin : float
+        What a gain must exceed to give hope.
 
     Returns
     -------
@@ -198,14 +207,16 @@ def run_probes(
     capped, _ = capped_folds(folds, table, seed, stratify=subject.task == "classification")
     train, test = capped.splits[0]
     bench = _Bench(subject, table, train, test, loss, prior_loss)
+    first = own[0]
     if capped is not folds:  # the user's own fit on the rows that the probes learn
         first = bench.fit([{}])[0][1]
     a, target = bench.mean(first), row_mean(reference[train], bench.weights).value
     strong, strong_fit = bench.best(_same_class(subject, len(train), budget))
-    n_strong = bench.n_fits
     opened = max(a - target, 0.0)
     closed = a - max(bench.mean(strong_fit), target)
-    second = opened == 0 or closed < rules.CLOSED * opened or budget == "thorough"
+    second = large and (closed < rules.CLOSED * opened or opened == 0)
+    second = second or budget == "thorough"
+    n_wide = 0
     lifted: tuple[Params, FoldFit] | None = None
     wide, wide_fit = strong, strong_fit
     if second:
@@ -215,6 +226,10 @@ def run_probes(
         fits = bench.fit([*asked, *([] if free is None else [free])])
         wide, wide_fit = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]))
         lifted = None if free is None else fits[-1]
+        n_wide = len(fits)
+    strong_gain = bench.gain(first, strong_fit)
+    if not large and strong_gain.value > margin and a - bench.mean(strong_fit) > margin:
+        strong_gain = bench.gain_elsewhere(own, strong, folds) or strong_gain
     reference = reference - max(bench.lead(reference[test], fit) for fit in (strong_fit, wide_fit))
     target = row_mean(reference[train], bench.weights).value
     unknown = Estimate(np.nan, np.nan)
@@ -228,12 +243,12 @@ def run_probes(
         strong,
         {} if lifted is None else lifted[0],
         wide if second else {},
-        bench.gain(first, strong_fit),
+        strong_gain,
         unknown if lifted is None else bench.gain(first, lifted[1]),
         bench.gain(first, wide_fit) if second else unknown,
         len(train),
-        n_strong,
-        bench.n_fits - n_strong,
+        bench.n_fits - n_wide,
+        n_wide,
     )
 
 
@@ -282,6 +297,23 @@ class _Bench:
         """Fall of the held-out loss."""
         return paired_difference(
             self.known(before.test_losses), self.known(after.test_losses), self.test_weights
+        )
+
+    def gain_elsewhere(
+        self, own: Sequence[FoldFit], params: Params, folds: Folds
+    ) -> Estimate | None:
+        """Fall of the held-out loss on the folds that had no part in choosing the parameters."""
+        if len(folds) < 2:
+            return None
+        changed = self.subject.with_params(**params)
+        jobs = jobs_on(
+            folds, changed, self.table, fit_prefix=self.subject.fit_prefix, judge_train=False
+        )[1:]
+        self.n_fits += len(jobs)
+        n = len(self.table)
+        before, after = by_row(own[1:], n), by_row(fit_jobs(jobs, self.loss), n)
+        return paired_difference(
+            before.held_out, after.held_out, self.table.loss_weight, self.table.clusters
         )
 
     def lead(self, reference: Floats, fit: FoldFit) -> float:

@@ -60,7 +60,7 @@ class Diagnosis:
         A string: ``"good"``, ``"model_bias"``, ``"optimization"``, ``"overfitting"``,
         ``"mismatch"``, ``"no_signal"`` or ``"inconclusive"``.
     probabilities : Series
-        Over the verdicts; sums to one. Not calibrated yet.
+        Over the verdicts; sums to one. Calibrated on planted faults (benchmarks/diagnosis.py).
     ledger : DataFrame
         Rows reference, approximation, optimization, estimation, mismatch; columns loss, stderr,
         ci_low, ci_high (95 %), share (of all that could be gained).

@@ -223,8 +223,10 @@ class Run:
         rows = by_row(pool.get(measured.reference_name, fits), len(self.table))
         reference = rows.inside if self.folds.inside else rows.held_out
         return run_probes(
-            self.subject, fits[0], self.table, self.folds, self.loss, reference,
+            self.subject, fits, self.table, self.folds, self.loss, reference,
             budget=self.budget, prior_loss=measured.prior.value, seed=self.seed,
+            large=measured.training_gap.value > measured.margin or any(f.failure for f in fits),
+            margin=measured.margin,
         )  # fmt: skip
 
     def symptoms(self, first: FoldFit, measured: Measured) -> Symptoms | None:
