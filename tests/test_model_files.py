@@ -336,6 +336,7 @@ REFUSED = {
     "search": (GridSearchCV(DLClassifier(), {}), "an object of type .*GridSearchCV"),
     "cache": (Pipeline([("net", DLClassifier())], memory="/tmp/cache"), "Set memory=None"),
     "ring": (_ring(), "holds itself"),
+    "rows": (DLClassifier(class_weight=dict.fromkeys(range(400_000), 1.0)), "Do names or categor"),
     "category": (make_pipeline(OneHotEncoder(categories=[[1 + 2j]])), "type builtins.complex"),
     "wide float": (DLRegressor(tol=np.longdouble(1)), "has the dtype (float128|longdouble)"),
 }
@@ -602,6 +603,17 @@ def test_an_oversized_header_is_refused_unread(stored, folder):
     data = (files.MAX_HEADER + 1).to_bytes(8, "little") + stored[8:]
     with pytest.raises(ValueError, match="its header has 33554433 bytes"):
         _load(_resigned(data), folder)
+
+
+def test_a_header_of_very_many_values_is_refused_unparsed(stored, folder):
+    text = _nested(0)[:-3] + "[" + "[]," * files.MAX_VALUES + "[]]}"
+    with pytest.raises(ValueError, match=r"its header holds 2,\d+,\d+ values"):
+        _load(_with_content(stored, text), folder)
+
+
+def test_of_an_endless_foreign_file_only_the_beginning_is_read():
+    with pytest.raises(ValueError, match="it is no model file of sklearn_dl"):
+        load_model("/dev/zero")
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ __all__ = ["FORMAT", "load_model", "save_model"]
 
 #: Raised when files of the new layout mean something else to the old code.
 FORMAT = 1
-#: The header names the arrays and holds the JSON; Python's objects take some 20 times its room.
-MAX_HEADER = 32 * 2**20
+#: The header names the arrays and holds the JSON. A value of it may take 3 bytes there and 60 in
+#: Python, so their number is bounded, too: by commas and brackets, which texts may hold as well.
+MAX_HEADER, MAX_VALUES = 32 * 2**20, 2**20
 
 _START = rb'{"__metadata__":{"sklearn_dl":"{\"sha256\": \"'
 _LENGTH = 8  # bytes of the header's length, before the header
@@ -104,11 +105,22 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         The file is damaged (one bit is enough), is no model file, was written by a newer format,
         or holds what no model file may hold.
     """
-    data = Path(path).read_bytes()
     try:
-        return _unpack(data)
+        return _unpack(_read(Path(path)))
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)!s} cannot be loaded: {error}.") from error
+
+
+def _read(path: Path) -> bytes:
+    """The whole file, but of a foreign one, however large, the beginning alone."""
+    with path.open("rb") as file:
+        if file.read(_DIGEST.start)[_LENGTH:] != _START:
+            raise ValueError(
+                "it is no model file of sklearn_dl, or its beginning is damaged; files are written "
+                "with sklearn_dl.save_model"
+            )
+        file.seek(0)
+        return file.read()
 
 
 def _pack(estimator: BaseEstimator) -> bytes:
@@ -122,10 +134,11 @@ def _pack(estimator: BaseEstimator) -> bytes:
         "model": write_value(estimator, arrays, "model"),
     }
     data = bytearray(save(arrays, {"sklearn_dl": json.dumps(content, allow_nan=False)}))
-    if _header_length(data) > MAX_HEADER:
+    if _header_length(data) > MAX_HEADER or _n_values(data) > MAX_VALUES:
         raise ValueError(
-            f"all that is no array of numbers would take {_header_length(data) / 2**20:.0f} MiB, "
-            f"a model file holds {MAX_HEADER / 2**20:.0f} MiB. Do names or categories hold rows?"
+            f"all that is no array would take {_header_length(data) / 2**20:.1f} MiB and "
+            f"{_n_values(data):,} values; a model file holds {MAX_HEADER / 2**20:.0f} MiB and "
+            f"{MAX_VALUES:,}. Do names or categories hold rows?"
         )
     assert data[_LENGTH : _DIGEST.stop] == _START + _BLANK, "safetensors lays its header out anew"
     data[_DIGEST] = hashlib.sha256(data).hexdigest().encode()
@@ -133,11 +146,6 @@ def _pack(estimator: BaseEstimator) -> bytes:
 
 
 def _unpack(data: bytes) -> Any:
-    if data[_LENGTH : _DIGEST.start] != _START:
-        raise ValueError(
-            "it is no model file of sklearn_dl, or its beginning is damaged; files are written "
-            "with sklearn_dl.save_model"
-        )
     digest = hashlib.sha256(data[: _DIGEST.start])
     digest.update(_BLANK)
     digest.update(memoryview(data)[_DIGEST.stop :])
@@ -145,6 +153,10 @@ def _unpack(data: bytes) -> Any:
         raise ValueError("it is damaged: its SHA-256 is not the one it carries. Copy it anew")
     if _header_length(data) > MAX_HEADER:
         raise ValueError(f"its header has {_header_length(data)} bytes, at most {MAX_HEADER} pass")
+    if _n_values(data) > MAX_VALUES:
+        raise ValueError(
+            f"its header holds {_n_values(data):,} values, at most {MAX_VALUES:,} pass"
+        )
     content = _content(data)
     if content.get("format") != FORMAT:
         raise ValueError(_other_format(content))
@@ -157,6 +169,12 @@ def _unpack(data: bytes) -> Any:
 
 def _header_length(data: bytes | bytearray) -> int:
     return int.from_bytes(data[:_LENGTH], "little")
+
+
+def _n_values(data: bytes | bytearray) -> int:
+    """At least as many as the values of the header."""
+    end = _LENGTH + _header_length(data)
+    return sum(data.count(mark, _LENGTH, end) for mark in (b",", b"[", b"{"))
 
 
 def _content(data: bytes) -> dict[str, Any]:
