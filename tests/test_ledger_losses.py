@@ -7,6 +7,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, Ridge
 from sklearn.metrics import mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_dl import DLClassifier, DLRegressor, diagnose
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
@@ -19,6 +20,7 @@ from sklearn_dl.diagnosis.quantiles import (
 )
 from sklearn_dl.diagnosis.reference_models import not_of
 from sklearn_dl.diagnosis.rules import Verdict
+from sklearn_dl.diagnosis.study import run_diagnosis
 from sklearn_dl.diagnosis.subject import find_subject
 from sklearn_dl.diagnosis.table import check_training_table
 from sklearn_dl.diagnosis.tails import Tail, heavy_tail
@@ -155,8 +157,6 @@ def test_heavy_tails_are_found_and_the_verdict_is_asked_again():
 
 @pytest.mark.parametrize("at", ["fitting the references", "comparing the tables", "probing"])
 def test_ctrl_c_gives_what_is_known_so_far(at):
-    from sklearn_dl.diagnosis.study import run_diagnosis
-
     seen = []
 
     def impatient(what, done, total):
@@ -172,6 +172,36 @@ def test_ctrl_c_gives_what_is_known_so_far(at):
     assert d.verdict in set(Verdict)
     assert "interrupted" in str(d)
     assert outcome(d, "DL402") == "not applicable"
+
+
+def test_ctrl_c_during_the_first_fits_gives_the_folds_that_are_done():
+    seen = []
+
+    def impatient(what, done, total):
+        seen.append(what)
+        if seen.count("fitting the folds") == 2:
+            raise KeyboardInterrupt
+
+    p = make_noisy_classes(150, 3, random_state=0)
+    d = run_diagnosis(
+        DecisionTreeClassifier(random_state=0), p.X, p.y, X_test=None, y_test=None,
+        sample_weight=None, groups=None, cv=5, scoring="accuracy", budget="standard",
+        random_state=0, listener=impatient,
+    )  # fmt: skip
+    assert "of 5 folds were fitted" in str(d)
+    assert "references are only" in str(d)
+    assert d.ledger["loss"].notna()["estimation"]
+    assert outcome(d, "DL506") == "found"
+
+
+def test_ctrl_c_before_anything_is_known_ends_the_diagnosis():
+    class Impatient(DecisionTreeClassifier):
+        def fit(self, X, y, sample_weight=None):
+            raise KeyboardInterrupt
+
+    p = make_noisy_classes(60, 3, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        diagnose(Impatient(), p.X, p.y, cv=2)
 
 
 def heavy_tailed(seed, n=300):

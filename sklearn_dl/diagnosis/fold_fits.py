@@ -258,7 +258,11 @@ def _lost(job: Job, failure: str) -> FoldFit:
 
 
 def fit_jobs(
-    jobs: Sequence[Job], loss: RowLoss, done: Callable[[], None] | None = None
+    jobs: Sequence[Job],
+    loss: RowLoss,
+    done: Callable[[], None] | None = None,
+    *,
+    partial: bool = False,
 ) -> list[FoldFit]:
     """Run all jobs, trained together where they are networks of one kind.
 
@@ -271,23 +275,31 @@ def fit_jobs(
     done : callable, optional
         Called after each fit.
 
+    partial : bool
+        Whether Ctrl-C ends with the fits that are done, if there are any, and not in an error.
+
     Returns
     -------
     list of FoldFit
-        In the order of the jobs.
+        In the order of the jobs; fewer than jobs after Ctrl-C.
     """
+    results: dict[int, FoldFit] = {}
 
-    def run(job: Job) -> FoldFit:
-        result = fit_one(job, loss)
+    def run(k: int, job: Job) -> None:
+        results[k] = fit_one(job, loss)
         if done is not None:
             done()
-        return result
 
-    with warnings.catch_warnings(), batched_fits():
+    with warnings.catch_warnings():
         # Whether our nets stopped too early is a question of the diagnosis, answered once (DL202).
         warnings.filterwarnings("ignore", "the training loss was still falling", ConvergenceWarning)
-        results: list[FoldFit] = Parallel()(delayed(run)(job) for job in jobs)
-    return results
+        try:
+            with batched_fits():
+                Parallel()(delayed(run)(k, job) for k, job in enumerate(jobs))
+        except KeyboardInterrupt:
+            if not (partial and results):
+                raise
+    return [results[k] for k in sorted(results)]
 
 
 def by_row(fits: Iterable[FoldFit], n: int) -> RowLosses:

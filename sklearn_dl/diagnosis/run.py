@@ -47,6 +47,7 @@ Listener = Callable[[str, int, int], None]  # what is being done, steps done, st
 T = TypeVar("T")
 
 N_REFERENCES = 6
+QUICK = (references.PRIOR, "linear", "nearest neighbours")  # references that take seconds
 
 
 class Run:
@@ -155,7 +156,15 @@ class Run:
             extra=self.test, scorer=self.scorer, keep_outputs=True,
         )  # fmt: skip
         jobs[0] = replace(jobs[0], keep_fitted=True)
-        fits = fit_jobs(jobs, self.loss, lambda: self.tell("fitting the folds"))
+        fits = fit_jobs(jobs, self.loss, lambda: self.tell("fitting the folds"), partial=True)
+        if len(fits) < len(jobs):
+            self.interrupted = True
+            self.folds = replace(
+                self.folds,
+                splits=tuple((f.train, f.test) for f in fits),
+                inside=tuple(f.inside for f in fits) if self.folds.inside else (),
+            )
+            self.notes.append(f"interrupted: {len(fits)} of {len(jobs)} folds were fitted")
         failures = [f.failure for f in fits if f.failure is not None]
         if failures:
             self.notes.append(
@@ -188,12 +197,15 @@ class Run:
             self.plain.X, self.subject.task, n_train, self.seed, self.aim,
             apart=self.folds.kind != "independent",
         )  # fmt: skip
+        if self.interrupted:  # what takes seconds, so that there is something to compare with
+            models = {name: models[name] for name in QUICK if name in models}
+            self.notes.append(f"references are only: {', '.join(models)}")
         pool, notes = references.pool_fits(
             models, self.plain, self.folds, self.loss, seed=self.seed, stratify=self.classify,
             scorer=self.scorer, done=lambda: self.tell("fitting the references"),
         )  # fmt: skip
         self.notes += notes
-        self.interrupted = any(note.startswith("interrupted") for note in notes)
+        self.interrupted |= any(note.startswith("interrupted") for note in notes)
         return pool
 
     def compare(self, fits: list[FoldFit], pool: dict[str, list[FoldFit]], loss: Any) -> Measured:
