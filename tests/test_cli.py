@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from sklearn_dl import cli
+from sklearn_dl.cli import reading
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
 from sklearn_dl.diagnosis import Verdict
 
@@ -28,6 +29,7 @@ def folder(tmp_path, monkeypatch):
     frame.drop(columns="b").to_csv("narrow.csv", index=False)
     frame[["kind"]].to_csv("lonely.csv", index=False)
     frame.assign(kind=[None] * 7 + ["x"] * 73).to_csv("holes.csv", index=False)
+    frame.assign(target=np.nan).to_csv("blank.csv", index=False)
     numbers = make_noisy_numbers(80, 3, random_state=0)
     pd.DataFrame(numbers.X).assign(target=numbers.y).to_csv("numbers.csv", index=False)
     (tmp_path / "empty.csv").write_text("")
@@ -60,7 +62,10 @@ BAD = {
         ["classes.csv", "--target", "kind", "--test", "narrow.csv"],
         "narrow.csv lacks columns of the training table: b",
     ),
-    "missing targets": (["holes.csv", "--target", "kind"], "7 missing values of 80"),
+    "no target known": (["blank.csv"], "column 'target' of blank.csv is empty"),
+    "no such time": (["numbers.csv", "--time", "z"], "--time 'z' is no column of numbers.csv"),
+    "time of the target": (["numbers.csv", "--time", "target"], "--time 'target' is the target"),
+    "no times": (["classes.parquet", "--time", "word"], "is no column of"),
     "too many folds": (["classes.parquet", "--cv", "60"], "60 folds need at least 120 rows"),
     "text as number": (["classes.parquet", "--task", "regression"], "must be numbers"),
     "bad option": (["classes.parquet", "--cv", "many"], "invalid int value"),
@@ -132,11 +137,11 @@ def test_json_is_all_of_stdout_and_a_seed_repeats_it(folder, capsys):
 
 def test_whole_numbers_are_classes_until_they_are_many():
     few, many = pd.Series(np.arange(60) % 20), pd.Series(np.arange(60) % 21)
-    assert cli._task(few, "y", None)[0] == "classification"
-    assert cli._task(many, "y", None)[0] == "regression"
-    assert cli._task(few, "y", "regression") == ("regression", "regression: as asked")
-    assert cli._task(pd.Series([True, False]), "y", None)[0] == "classification"
-    assert cli._task(pd.Series([0.5, 1.0]), "y", None)[0] == "regression"
+    assert reading._task(few, "y", None)[0] == "classification"
+    assert reading._task(many, "y", None)[0] == "regression"
+    assert reading._task(few, "y", "regression") == ("regression", "regression: as asked")
+    assert reading._task(pd.Series([True, False]), "y", None)[0] == "classification"
+    assert reading._task(pd.Series([0.5, 1.0]), "y", None)[0] == "regression"
 
 
 def test_without_rich_one_line_says_what_to_install(monkeypatch, capsys):
@@ -171,3 +176,129 @@ def test_a_grouped_table_is_diagnosed_by_whole_groups(folder, capsys):
     assert "DL501" in out
     status, _, err = run(capsys, "families.csv", "--groups", "nobody", *QUICK)
     assert (status, err.count("\n")) == (2, 1)
+
+
+# --- a messy table -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def messy(folder):
+    """What people keep in spreadsheets."""
+    g = np.random.RandomState(0)
+    p = make_noisy_numbers(200, 2, noise=0.3, random_state=0)
+    size = np.round(10_000 + 3000 * p.X[:, 0], 1)
+    price = 5000 + 1000 * p.y
+    rows = pd.DataFrame(
+        {
+            "Unnamed: 0": np.arange(200),
+            "customer_id": g.permutation(200) * 7 + 1000,
+            "note": [f"text {g.randint(10**9)}" for _ in range(200)],
+            "size": [f"{v:,.1f}" for v in size],
+            "width": [f"{v:.2f}".replace(".", ",") for v in p.X[:, 1]],
+            "colour": np.where(p.X[:, 0] > 0, "red", "?"),
+            "share": [f"{v} %" for v in g.randint(100, size=200)],
+            "price": [f"$ {v:,.2f}" for v in price],
+            "price_with_tax": np.round(1.19 * price, 2),
+        }
+    )
+    rows.loc[5:9, "size"] = ["?", "-", "n/a", "", "missing"]
+    rows.loc[10:16, "price"] = None
+    rows = pd.concat([rows, rows.iloc[100:112].assign(customer_id=np.arange(12))])
+    rows["Unnamed: 0"] = np.arange(len(rows))
+    rows["note"] = [f"text {k} {g.randint(10**9)}" for k in range(len(rows))]
+    rows.to_csv("messy.csv.bz2", index=False)
+    return folder
+
+
+def test_a_messy_table_is_read_as_it_was_meant(messy, capsys):
+    status, out, err = run(capsys, "messy.csv.bz2", "--target", "price", *QUICK)
+    text = " ".join(out.split())
+    assert (status, err) == (0, "")
+    assert "messy.csv.bz2: 205 rows, 5 columns" in text
+    assert "messy.csv.bz2: 7 of 212 rows without a target were dropped" in text
+    for column in ("size", "width", "share", "price"):
+        assert f"column {column!r}: read as numbers" in text
+    for column in ("Unnamed: 0", "customer_id", "note"):
+        assert f"column {column!r} dropped" in text
+    assert "Task: regression: 'price'" in text
+    assert "possible leak: column 'price_with_tax' alone" in text
+    assert "rows were judged by models that had learnt an exact copy" in text
+
+
+def test_numbers_of_people_and_missing_marks_are_read(messy):
+    frame = reading._numbers(reading.read_table("messy.csv.bz2"), [])
+    assert frame["size"].isna().sum() == 5
+    assert frame["size"].median() == pytest.approx(10_000, rel=0.1)
+    assert frame["width"].between(-5, 5).all()
+    assert frame["colour"].isna().any()
+    assert frame["price"].isna().sum() == 7
+
+
+@pytest.mark.parametrize(
+    ("column", "is_id"),
+    [
+        (pd.Series(range(50), name="row"), True),
+        (pd.Series(np.arange(50) * 97 % 1009, name="order_id"), True),
+        (pd.Series(np.arange(50) * 97 % 1009, name="height"), False),
+        (pd.Series([f"u{k}" for k in range(50)], name="user"), True),
+        (pd.Series(["a", "b"] * 25, name="user_id"), False),
+        (pd.Series(np.linspace(0, 1, 50), name="x"), False),
+        (pd.Series(range(5), name="id"), False),
+        (pd.Series(pd.date_range("2024-01-01", periods=50), name="day"), False),
+    ],
+)
+def test_columns_that_name_rows_are_told_from_measurements(column, is_id):
+    assert reading._is_id(column, str(column.name)) == is_id
+
+
+def test_an_honest_table_gets_no_caution(folder, capsys):
+    _, out, _ = run(capsys, "numbers.csv", *QUICK)
+    assert "Caution" not in out
+
+
+def test_rows_of_a_time_column_are_judged_on_later_ones(folder, capsys):
+    frame = pd.read_csv("numbers.csv")
+    day = pd.date_range("2024-01-01", periods=80).strftime("%d.%m.%Y")
+    frame.assign(day=day).sample(frac=1, random_state=0).to_csv("days.csv", index=False)
+    status, out, _ = run(capsys, "days.csv", "--time", "day", *QUICK)
+    assert status == 0
+    assert "in the order of 'day'" in out
+    assert "New groups or later times?" in out
+
+
+# --- the scores alone --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "metrics"),
+    [
+        (["classes.csv", "--target", "kind"], {"accuracy", "balanced_accuracy", "log_loss"}),
+        (["numbers.csv"], {"r2", "root_mean_squared_error", "mean_absolute_error"}),
+        (["numbers.csv", "--groups", "0", "--cv", "3"], {"r2", "mean_absolute_error"}),
+    ],
+)
+def test_cv_prints_the_scores_by_fold(words, metrics, folder, capsys):
+    words = ["cv", *words] if "--cv" in words else ["cv", *words, "--cv", "2"]
+    assert cli.main([*words, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert metrics <= set(scores)
+    assert all(len(v["folds"]) == (3 if "3" in words else 2) for v in scores.values())
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert all(metric in out for metric in metrics)
+
+
+def test_cv_says_what_is_wrong_in_one_line(folder, capsys):
+    assert cli.main(["cv", "classes.csv"]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "--target COLUMN; classes.csv has: a, b" in err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["diagnose", "--help"], ["cv", "--help"]])
+def test_help_ends_well(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "sklearn-dl diagnose" in out or "--target" in out

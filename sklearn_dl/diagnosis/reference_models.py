@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileR
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_dl.diagnosis.own_loss import Aim
 from sklearn_dl.diagnosis.quantiles import LeafQuantileTrees, NeighbourQuantile
@@ -28,7 +29,7 @@ from sklearn_dl.diagnosis.shift import MAX_LEVELS
 from sklearn_dl.diagnosis.table import Task
 from sklearn_dl.estimators import DLClassifier, DLRegressor
 
-__all__ = ["extra_trees", "not_of", "pool"]
+__all__ = ["extra_trees", "not_of", "pool", "small_tree"]
 
 
 def _columns(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -142,6 +143,14 @@ def extra_trees(frame: Any, task: Task, seed: int, aim: Aim | None = None) -> Pi
         trees = ExtraTreesRegressor(**options)
     first = [] if sparse.issparse(frame) else [_ordinal(frame, impute=True)]
     return _with_model(*first, trees)
+
+
+def small_tree(frame: pd.DataFrame, task: Task) -> Pipeline:
+    """What a few cuts of the columns tell."""
+    options: dict[str, Any] = {"max_leaf_nodes": 16, "min_samples_leaf": 5, "random_state": 0}
+    classify = task == "classification"
+    tree = DecisionTreeClassifier(**options) if classify else DecisionTreeRegressor(**options)
+    return _with_model(_ordinal(frame, impute=True), tree)
 
 
 def not_of(aim: Aim, n_train: int) -> list[str]:

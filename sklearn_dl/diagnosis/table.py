@@ -227,7 +227,14 @@ def weigh_test_table(test: Table, train: Table, class_weight: Any) -> Table:
     return replace(test, loss_weight=weight)
 
 
-def make_folds(table: Table, cv: Any, *, task: Task, random_state: np.random.RandomState) -> Folds:
+def make_folds(
+    table: Table,
+    cv: Any,
+    *,
+    task: Task,
+    random_state: np.random.RandomState,
+    inside: bool = True,
+) -> Folds:
     """Split the rows.
 
     Parameters
@@ -241,6 +248,8 @@ def make_folds(table: Table, cv: Any, *, task: Task, random_state: np.random.Ran
         Decides on stratification.
     random_state : RandomState
         Shuffles an integer cv.
+    inside : bool
+        Whether folds that keep groups or periods apart hold out rows of the learnt ones too.
 
     Returns
     -------
@@ -266,14 +275,18 @@ def make_folds(table: Table, cv: Any, *, task: Task, random_state: np.random.Ran
     if not splits or any(len(a) == 0 or len(b) == 0 for a, b in splits):
         raise ValueError(f"cv must give folds with training and test rows; got {cv!r}.")
     kind = splitting.kind_of(splits, table.groups)
-    kept, inside = splitting.hold_inside(splits, kind, table.groups, random_state)
-    if inside:
+    kept, within = (
+        splitting.hold_inside(splits, kind, table.groups, random_state)
+        if inside
+        else (list(splits), ())
+    )
+    if within:
         what = "groups" if kind == "grouped" else "period"
         notes.append(
             f"{splitting.INSIDE:.0%} of each fold's training rows are held out beside it, to tell "
             f"rows of the same {what} from others"
         )
-    return Folds(tuple(kept), tuple(notes), kind, inside, shuffled and table.groups is None)
+    return Folds(tuple(kept), tuple(notes), kind, within, shuffled and table.groups is None)
 
 
 def _as_rows(index: NDArray[Any]) -> Rows:

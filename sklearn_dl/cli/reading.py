@@ -1,0 +1,269 @@
+"""A table from disk as its user means it: what is a number, what is missing, what is no input."""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from sklearn_dl.datasets import default_table
+
+__all__ = ["InputError", "Problem", "read_problem", "read_table"]
+
+Task = Literal["classification", "regression"]
+
+MAX_INTEGER_CLASSES = 20  # more different whole numbers than this are taken for numbers
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+# Beside pandas' own marks; letters of one case or another are pandas' affair.
+MISSING = ("?", "-", "--", ".", "nil", "missing", "(missing)", "NULL")
+MIN_IDS = 20  # so many rows that are all different in a column are no accident
+_NUMBER = re.compile(r"[+-]?(\d{1,3}([,' \u00a0\u202f]\d{3})+|\d+)(\.\d+)?([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+_UNITS = re.compile(r"^[$\u20ac\u00a3]\s*|\s*[%$\u20ac\u00a3]$")
+_ID = re.compile(
+    r"(^|[_ ])(id|uuid|guid|key|index)$|^(unnamed: ?\d+|row|row_?n(umber|r)?|nr|no)$", re.I
+)
+
+
+class InputError(Exception):
+    """The user's file, column or option is wrong; its text is the one line shown."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be predicted from what, and how it was read.
+
+    ``ordered`` rows are sorted by time; ``remarks`` are lines for the user.
+    """
+
+    X: pd.DataFrame
+    y: pd.Series[Any]
+    X_test: pd.DataFrame | None
+    y_test: pd.Series[Any] | None
+    task: Task
+    description: str
+    rule: str
+    groups: pd.Series[Any] | None = None
+    ordered: bool = False
+    remarks: tuple[str, ...] = ()
+
+
+def read_problem(options: argparse.Namespace) -> Problem:
+    """Read the tables and settle target and task.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the files or columns.
+    """
+    remarks: list[str] = []
+    if options.table is None:
+        frame, name, target = default_table(), "embedded table (breast cancer)", "target"
+        given = (options.target, options.test, options.groups, options.time)
+        if any(option is not None for option in given):
+            raise InputError(
+                "--target, --test, --groups and --time need a table: sklearn-dl diagnose TABLE ..."
+            )
+        # The rows are shuffled by nature; a quarter plays the test table so that the demonstration
+        # shows every step.
+        frame, test = train_test_split(
+            frame, test_size=0.25, random_state=0, stratify=frame["target"]
+        )
+    else:
+        frame, name = _numbers(read_table(options.table), remarks), options.table
+        target = _target_column(frame, options.target, name)
+        test = None if options.test is None else _numbers(read_table(options.test), remarks)
+        frame = _with_target(frame, target, name, remarks)
+        if test is not None and target in test:
+            test = _with_target(test, target, options.test, remarks)
+    task, rule = _task(frame[target], target, options.task)
+    frame = _sorted(frame, options.time, target, name)
+    groups = _groups(frame, options.groups, target, name)
+    frame = frame.drop(columns=[c for c in {options.groups, options.time} if c is not None])
+    X, y = frame.drop(columns=target), frame[target]
+    if X.shape[1] == 0:
+        raise InputError(f"{name} has no column beside the target {target!r}")
+    X = X.drop(columns=_ids(X, remarks))
+    X_test, y_test = (None, None) if test is None else _test_rows(test, X, target, options.test)
+    description = f"{name}: {len(X):,} rows, {X.shape[1]} columns, target {target!r}"
+    if X_test is not None:
+        description += f"; {len(X_test):,} test rows"
+    if groups is not None:
+        description += f"; {groups.nunique():,} groups by {options.groups!r}"
+    if options.time is not None:
+        description += f"; in the order of {options.time!r}"
+    ordered = options.time is not None
+    return Problem(X, y, X_test, y_test, task, description, rule, groups, ordered, tuple(remarks))
+
+
+def _numbers(frame: pd.DataFrame, remarks: list[str]) -> pd.DataFrame:
+    """Columns of text that are numbers written for people: 1,234.5 or 1.234,5 or $ 12 or 7 %."""
+    for column in frame.columns[[not _is_number(frame[c]) for c in frame.columns]]:
+        text = frame[column].dropna().astype(str).str.strip()
+        bare = text.str.replace(_UNITS, "", regex=True)
+        if len(bare) and bare.str.fullmatch(_NUMBER).all():
+            plain = bare.str.replace(r"[,' \u00a0\u202f]", "", regex=True)
+        elif len(bare) and (bare.str.fullmatch(_COMMA) | bare.str.fullmatch(r"[+-]?\d+")).all():
+            plain = bare.str.replace(".", "").str.replace(",", ".")
+        else:
+            continue
+        frame = frame.assign(**{str(column): plain.astype(float).reindex(frame.index)})
+        remarks.append(f"column {str(column)!r}: read as numbers ({text.iloc[0]!r} and the like)")
+    return frame
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    kinds = (pd.api.types.is_numeric_dtype, pd.api.types.is_datetime64_any_dtype)
+    return any(kind(column.dtype) for kind in kinds)
+
+
+def _with_target(frame: pd.DataFrame, target: str, name: str, remarks: list[str]) -> pd.DataFrame:
+    known = frame[target].notna()
+    lost = int((~known).sum())
+    if lost == len(frame):
+        raise InputError(f"column {target!r} of {name} is empty: there is nothing to learn from")
+    if lost:
+        remarks.append(f"{name}: {lost:,} of {len(frame):,} rows without a target were dropped")
+    return frame[known].reset_index(drop=True)
+
+
+def _sorted(frame: pd.DataFrame, time: str | None, target: str, name: str) -> pd.DataFrame:
+    if time is None:
+        return frame
+    if time == target or time not in frame.columns:
+        seen = "is the target" if time == target else f"is no column of {name}"
+        raise InputError(f"--time {time!r} {seen}")
+    column = frame[time]
+    if not _is_number(column):
+        column = pd.to_datetime(column, errors="coerce", format="mixed")
+    if column.isna().any():
+        raise InputError(f"--time {time!r} has {int(column.isna().sum())} values that are no time")
+    return frame.iloc[np.argsort(column.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def _ids(X: pd.DataFrame, remarks: list[str]) -> list[str]:
+    """Columns that name the rows: they differ in every row and would only be learnt by heart."""
+    names = [c for c in X.columns if _is_id(X[c], str(c))]
+    if len(names) == X.shape[1]:
+        return []
+    remarks += [f"column {c!r} dropped: it is different in every row and names them" for c in names]
+    return names
+
+
+def _is_id(column: pd.Series[Any], name: str) -> bool:
+    values = column.dropna()
+    if len(values) < MIN_IDS or not values.is_unique:
+        return False
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return False
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        return True
+    whole = bool((values == values.round()).all())
+    counts_up = whole and float(values.max() - values.min()) < 1.5 * len(values)
+    return whole and (bool(_ID.search(name)) or (counts_up and values.is_monotonic_increasing))
+
+
+def read_table(path: str) -> pd.DataFrame:
+    """Read a csv or parquet file.
+
+    Raises
+    ------
+    InputError
+        Missing, unreadable, empty, of another kind.
+    """
+    file = Path(path)
+    lower = file.name.lower()
+    if not file.exists():
+        raise InputError(f"no such file: {path}")
+    if file.is_dir():
+        raise InputError(f"{path} is a directory; give a .csv, .csv.gz or .parquet file")
+    try:
+        if _bare(lower).endswith(".csv"):
+            frame = pd.read_csv(file, low_memory=False, na_values=list(MISSING))
+        elif lower.endswith((".parquet", ".pq")):
+            frame = pd.read_parquet(file)
+        else:
+            raise InputError(f"{path} is neither .csv, .csv.gz nor .parquet")
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path} is empty") from None
+    except ImportError:
+        raise InputError('reading parquet needs pyarrow: pip install "sklearn-dl[cli]"') from None
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        UnicodeError,
+        zipfile.BadZipFile,
+        lzma.LZMAError,
+    ) as error:
+        raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
+    if frame.empty:
+        raise InputError(f"{path} has no rows")
+    return frame
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix(next((end for end in COMPRESSED if name.endswith(end)), ""))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0]
+
+
+def _target_column(frame: pd.DataFrame, target: str | None, name: str) -> str:
+    columns = [str(c) for c in frame.columns]
+    frame.columns = pd.Index(columns)
+    if target is None and "target" in columns:
+        return "target"
+    shown = ", ".join(columns[:40]) + (", ..." if len(columns) > 40 else "")
+    if target is None:
+        raise InputError(f"say what to predict with --target COLUMN; {name} has: {shown}")
+    if target not in columns:
+        raise InputError(f"no column {target!r}; {name} has: {shown}")
+    if columns.count(target) > 1:
+        raise InputError(f"{name} has {columns.count(target)} columns named {target!r}")
+    return target
+
+
+def _groups(
+    frame: pd.DataFrame, column: str | None, target: str, name: str
+) -> pd.Series[Any] | None:
+    if column is None:
+        return None
+    if column == target or column not in frame.columns:
+        seen = "is the target" if column == target else f"is no column of {name}"
+        raise InputError(f"--groups {column!r} {seen}")
+    return frame[column]
+
+
+def _task(y: pd.Series[Any], name: str, asked: Task | None) -> tuple[Task, str]:
+    """Classes or numbers, and the rule that says so."""
+    if asked is not None:
+        return asked, f"{asked}: as asked"
+    kind = y.dropna().infer_objects()
+    levels = kind.nunique()
+    if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
+        return "classification", f"classification: {name!r} holds {levels} labels"
+    values = kind.to_numpy(dtype=float)
+    if levels <= MAX_INTEGER_CLASSES and np.equal(values, np.round(values)).all():
+        rule = f"{levels} whole numbers, at most {MAX_INTEGER_CLASSES}"
+        return "classification", f"classification: {name!r} has {rule} (--task regression if not)"
+    return "regression", f"regression: {name!r} has {levels} different numbers"
+
+
+def _test_rows(
+    test: pd.DataFrame, X: pd.DataFrame, target: str, name: str
+) -> tuple[pd.DataFrame, pd.Series[Any]]:
+    test.columns = pd.Index([str(c) for c in test.columns])
+    lacking = [c for c in [*X.columns, target] if c not in test.columns]
+    if lacking:
+        raise InputError(f"{name} lacks columns of the training table: {', '.join(lacking[:20])}")
+    return test[list(X.columns)], test[target]
