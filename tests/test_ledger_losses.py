@@ -1,12 +1,22 @@
 """Everybody is judged by the estimator's own loss, and what carries or inflates it is said."""
 
+import doctest
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, Ridge
-from sklearn.metrics import mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_pinball_loss,
+    mean_poisson_deviance,
+    mean_squared_error,
+)
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_dl import DLClassifier, DLRegressor, diagnose
@@ -281,3 +291,34 @@ def test_a_reference_that_drops_out_for_the_loss_is_said():
     assert "linear left out" in not_of(pinball, 5000)[0]
     assert not_of(pinball, 500) == not_of(Aim("squared"), 5000) == []
     assert "squared error" in not_of(Aim("huber"), 500)[0]
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+
+def test_the_page_on_the_ledger_shows_what_it_prints():
+    page = Path(__file__).resolve().parents[1] / "docs" / "ledger.md"
+    if not page.exists():
+        pytest.skip("the documentation is not here")
+    blocks = re.findall(r"^```\{doctest\}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "page", None, None)
+    assert example.examples
+    assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example).failed == 0
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+def test_a_transformed_target_is_judged_in_its_own_units(loss):
+    X, y = heavy_tailed(0, 150)
+    inner = HistGradientBoostingRegressor(loss=loss, random_state=0)
+    model = TransformedTargetRegressor(inner, func=np.log, inverse_func=np.exp)
+    d = diagnose(model, X, y, cv=2, budget="quick", random_state=0)
+    fits = d._study.fits
+    metric = mean_absolute_error if loss == "absolute_error" else mean_squared_error
+    expected = []
+    for fit in fits:
+        fitted = clone(d._study.estimator).fit(X[fit.train], y[fit.train])
+        expected.append(metric(y[fit.test], fitted.predict(X[fit.test])))
+    constant = np.median(y) if loss == "absolute_error" else np.mean(y)
+    unit = metric(y, np.full(len(y), constant))
+    assert d.to_dict()["losses"]["out_of_fold"] == pytest.approx(np.mean(expected) / unit)
+    assert "all are judged in the units of y" in str(d)

@@ -46,6 +46,9 @@ def show(
     out.print()
     out.print(_ledger_table(diagnosis.ledger, content["margin"]))
     out.print(_evidence_table(diagnosis.evidence))
+    absent = diagnosis.evidence.query("outcome == 'not applicable'")["code"]
+    if len(absent):
+        _say(out, f"Not applicable here: {', '.join(absent)}")
     out.print()
     _say(out, "What to change:")
     if not diagnosis.remedies:
@@ -110,7 +113,7 @@ def _evidence_table(evidence: pd.DataFrame) -> Table:
     table = _table(
         "Evidence", code="left", question="left", value="right", threshold="right", outcome="left"
     )
-    for row in evidence.itertuples(index=False):
+    for row in evidence[evidence["outcome"] != "not applicable"].itertuples(index=False):
         numbers = (_number(row.value), _number(row.threshold))
         table.add_row(str(row.code), str(row.question), *numbers, str(row.outcome))
     return table

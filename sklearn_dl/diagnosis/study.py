@@ -154,6 +154,8 @@ def run_diagnosis(
         )
     aim = find_aim(subject, table.y)
     notes += [aim.note] if aim.note else []
+    if subject.transforms_target:
+        notes.append("the target is transformed for the fit; all are judged in the units of y")
     seed = int(rng.randint(2**31 - 1))
     subject = replace(subject, estimator=seeded(subject.estimator, seed))
     return Run(subject, table, test, folds, aim, scoring, budget, seed, listener, notes).diagnosis()
