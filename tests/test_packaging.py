@@ -50,6 +50,8 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(built):
         about = _metadata(wheel)
         (entries,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
         assert "sklearn-dl = sklearn_dl.cli:main" in wheel.read(entries).decode()
+        # a link in the sources
+        assert wheel.read("sklearn_dl/report/checks.md").startswith(b"# The checks")
     assert files == _sources()
     assert {"sklearn_dl/py.typed", "sklearn_dl/report/templates/style.css"} <= files
     assert path.stat().st_size < 2e6

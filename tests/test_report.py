@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn_dl import DLClassifier, diagnose
 from sklearn_dl.report import to_fragment
 from sklearn_dl.report.content import CAUSES, content
+from sklearn_dl.report.documented import explanations, introduction
 from sklearn_dl.report.pictures import MAX_POINTS, curves, waterfall
 
 SCRIPT = "<script>alert(1)</script>"
@@ -120,6 +121,18 @@ def test_every_number_of_the_ledger_and_every_check_is_on_the_page(diagnosis, pa
         assert code in text
         assert question in text
     assert repr(clone(diagnosis._study.estimator)) in text
+
+
+def test_every_check_that_applies_is_explained(diagnosis, page):
+    text = " ".join("".join(Reader(page).text).split())
+    applied = diagnosis.evidence.loc[diagnosis.evidence["outcome"] != "not applicable", "code"]
+    assert len(applied) > 5
+    for code in applied:
+        assert len(explanations()[code]) > 20
+        assert explanations()[code] in text
+    assert "A training loss, B out-of-fold loss" in introduction()
+    assert explanations()["DL107"] == explanations()["DL108"]
+    assert not any("#" in explanation for explanation in explanations().values())
 
 
 def test_the_code_of_a_remedy_can_be_pasted(diagnosis):
@@ -390,7 +403,7 @@ def test_a_link_of_the_evidence_leads_to_its_check(show):
     window.execute_script("arguments[0].click()", link)
     assert window.current_url.endswith(f"#check-{code}")
     target = window.find_element("css selector", ":target")
-    assert target.text == code
+    assert target.text.startswith(f"{code}: ")
     top = window.execute_script("return arguments[0].getBoundingClientRect().top", target)
     assert 0 <= top < 900
 

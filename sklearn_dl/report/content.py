@@ -14,6 +14,7 @@ import torch
 
 from sklearn_dl import __version__
 from sklearn_dl.diagnosis import Diagnosis, words
+from sklearn_dl.report.documented import explanations, introduction
 from sklearn_dl.report.pictures import Curves, Waterfall, curves, waterfall
 
 __all__ = ["Check", "Content", "Grid", "RemedyText", "content"]
@@ -77,6 +78,7 @@ class Check:
     n: str
     fits: str
     source: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Content:
     learning_table: Grid | None
     remedies: tuple[RemedyText, ...]
     grid_code: str
+    letters: str
     found: tuple[Check, ...]
     others: tuple[Check, ...]
     facts: tuple[tuple[str, str], ...]
@@ -150,6 +153,7 @@ def content(diagnosis: Diagnosis, learning_curve: pd.DataFrame | None = None) ->
         learning_table=_learning_grid(learning_curve),
         remedies=tuple(_remedy(r) for r in diagnosis.remedies),
         grid_code=_grid_code(diagnosis.param_grid),
+        letters=introduction(),
         found=tuple(c for c in checks if c.outcome == "found"),
         others=tuple(c for c in checks if c.outcome != "found"),
         facts=_facts(diagnosis, plain),
@@ -276,6 +280,7 @@ def _check(row: dict[Any, Any]) -> Check:
         question=str(row["question"]),
         outcome=str(row["outcome"]),
         source=str(row["source"]),
+        text=explanations().get(str(row["code"]), ""),
         **text,
     )
 
