@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sklearn_dl.nn.architecture import PlainResidual
 from sklearn_dl.onnx.graph import Graph
 
 __all__ = ["emit_layer"]
@@ -30,7 +29,9 @@ def emit_layer(graph: Graph, layer: nn.Module, x: str) -> str:
     ValueError
         The layer is none of the shipped ones.
     """
-    emitter = _EMITTERS.get(type(layer))
+    kind = type(layer)
+    ours = kind.__module__.startswith("sklearn_dl.nn.")
+    emitter = _OUR_EMITTERS.get(kind.__name__) if ours else _EMITTERS.get(kind)
     if emitter is None:
         raise ValueError(
             f"only shipped modules and activations become ONNX, but the network has a layer of "
@@ -55,8 +56,37 @@ def _linear(graph: Graph, layer: nn.Linear, x: str) -> str:
     return x if layer.bias is None else graph.add("Add", x, graph.constant(_array(layer.bias)))
 
 
-def _residual(graph: Graph, layer: PlainResidual, x: str) -> str:
+def _residual(graph: Graph, layer: Any, x: str) -> str:
+    """``x + f(x)``."""
     return graph.add("Add", x, emit_layer(graph, layer.branch, x))
+
+
+def _piecewise(graph: Graph, layer: Any, x: str) -> str:
+    """``[x, clip(slope x_j + offset, -mean, 1 - mean)]`` for columns j that have bins."""
+    picked = graph.add("Gather", x, graph.constant(_array(layer.columns), np.int64), axis=1)
+    picked = graph.add("Unsqueeze", picked, graph.constant([-1], np.int64))
+    slope, offset, mean = (_array(v) for v in (layer.slope, layer.offset, layer.mean))
+    bent = graph.add("Mul", picked, graph.constant(slope))
+    bent = graph.add("Add", bent, graph.constant(offset))
+    bent = graph.add("Max", bent, graph.constant(-mean))
+    bent = graph.add("Min", bent, graph.constant(1 - mean))
+    return graph.columns([x, graph.add("Flatten", bent, axis=1)])
+
+
+def _ensemble(graph: Graph, layer: Any, x: str) -> str:
+    """The mean prediction of the members, as outputs; in float64, where log(0) is far away."""
+    link = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}[layer.link]
+    outputs = [graph.cast(emit_layer(graph, member, x), np.float64) for member in layer.members]
+    share = graph.constant(1 / len(outputs))
+    mean = graph.add("Mul", graph.add("Sum", *(graph.add(link, o) for o in outputs)), share)
+    if layer.link == "identity":
+        return mean
+    if layer.link == "softmax":
+        return graph.add("Log", mean)
+    # the other probability from its own sigmoids: 1 - p would round to 0
+    turned = [graph.add("Sigmoid", graph.add("Neg", o)) for o in outputs]
+    other = graph.add("Mul", graph.add("Sum", *turned), share)
+    return graph.add("Sub", graph.add("Log", mean), graph.add("Log", other))
 
 
 def _batch_norm(graph: Graph, layer: nn.BatchNorm1d, x: str) -> str:
@@ -111,7 +141,6 @@ def _selu(graph: Graph, layer: nn.Module, x: str) -> str:
 _EMITTERS: dict[type[nn.Module], Emitter] = {
     nn.Sequential: _sequential,
     nn.Linear: _linear,
-    PlainResidual: _residual,
     nn.BatchNorm1d: _batch_norm,
     nn.LayerNorm: _layer_norm,
     nn.Dropout: _nothing,
@@ -122,4 +151,10 @@ _EMITTERS: dict[type[nn.Module], Emitter] = {
     nn.SiLU: _silu,
     nn.GELU: _gelu,
     nn.SELU: _selu,
+}
+#: Layers of `sklearn_dl.nn`, by name.
+_OUR_EMITTERS: dict[str, Emitter] = {
+    "PlainResidual": _residual,
+    "PlainPiecewise": _piecewise,
+    "PlainEnsemble": _ensemble,
 }
