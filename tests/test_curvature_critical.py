@@ -530,3 +530,28 @@ def test_the_same_seed_gives_the_same_answer_and_it_prints(iris):
     assert "raise max_products" in str(a)
     with pytest.raises(AttributeError):
         a.kind = "saddle_point"
+
+
+class Well(nn.Module):
+    """A tilted double well whose rows pull to both sides: minima near -1 (bad) and 1."""
+
+    def __init__(self, w):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([w], dtype=torch.float64))
+
+    def forward(self, x):
+        return (self.w**2 - 1) ** 2 - 0.3 * self.w + x[:, 0] * self.w
+
+
+def test_noise_leaves_a_bad_minimum_that_full_batches_do_not():
+    # the pulls sum to zero, so that full batches never feel them
+    pulls = torch.linspace(-16, 16, 64, dtype=torch.float64)[:, None]
+    bottom = float(np.roots([4, 0, -4, -0.3]).real.min())
+    race = saddle_race(
+        Well(bottom), lambda f, y: f, pulls, torch.zeros(64), goal_loss=-0.2, batch_size=2,
+        learning_rate=0.03, n_steps=300, n_seeds=3, random_state=0,
+    )  # fmt: skip
+    left = race.groupby("runner")["left"].mean()
+    assert left["mini-batch"] == 1
+    assert left["full batch"] == left["momentum"] == 0
+    assert race.loc[race["runner"] == "full batch", "loss"].max() < 0.31

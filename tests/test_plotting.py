@@ -128,7 +128,7 @@ def test_the_schedule_display_draws_every_update():
     display = ScheduleDisplay.from_estimator(net, np.zeros((20, 1)))
     display.figure_.canvas.draw()
     assert len(display.line_.get_ydata()) == 4 * 4
-    assert "epoch 2 " in display.ax_.get_title()
+    assert "epoch 2\n" in display.ax_.get_title()
 
 
 def test_the_batch_size_display_has_a_line_a_momentum(iris):

@@ -11,7 +11,10 @@ from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.curvature import gradient_noise, hessian_extremes, training_loss
 from sklearn_dl.studies import (
     batch_size_study,
+    gradient_by_saturation,
     learning_rate_range,
+    negative_curvature_by_width,
+    saturation_study,
     schedule_rates,
     warmup_study,
 )
@@ -260,3 +263,91 @@ def test_studies_refuse_what_they_cannot_train(iris):
         batch_size_study(DLClassifier(), X, y, X_test=X)
     with pytest.raises(ValueError, match="two seeds"):
         batch_size_study(DLClassifier(), X, y, n_seeds=1)
+
+
+def test_sigmoid_gradients_are_the_closed_forms():
+    z = np.linspace(-8, 8, 9)
+    table = gradient_by_saturation(z, link="sigmoid")
+    p = 1 / (1 + np.exp(-z))
+    np.testing.assert_allclose(table["probability"], p)
+    np.testing.assert_allclose(table["cross_entropy_gradient"], 1 - p)
+    np.testing.assert_allclose(table["mse_gradient"], 2 * (1 - p) * p * (1 - p))
+    np.testing.assert_allclose(table["mse"], (1 - p) ** 2)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_softmax_gradients_are_the_closed_forms(n_classes):
+    table = gradient_by_saturation([-20.0, 0.3, 20.0], n_classes=n_classes)
+    for row in table.to_dict("records"):
+        p = np.exp(np.r_[row["logit"], np.zeros(n_classes - 1)])
+        p /= p.sum()
+        error = p - np.eye(n_classes)[0]
+        assert row["cross_entropy_gradient"] == pytest.approx(np.linalg.norm(error))
+        jacobian = np.diag(p) - np.outer(p, p)
+        assert row["mse_gradient"] == pytest.approx(np.linalg.norm(2 * jacobian @ error))
+    wrong, _, right = table.to_dict("records")
+    assert wrong["cross_entropy_gradient"] > 1
+    assert wrong["mse_gradient"] < 1e-7
+    assert right["cross_entropy_gradient"] < 1e-7
+    with pytest.raises(ValueError, match="link must be"):
+        gradient_by_saturation(link="probit")
+
+
+def test_losses_start_from_the_same_draw_and_scales_from_its_multiples(iris):
+    net = plain_network(optimizer="sgd", learning_rate=0.1, max_epochs=3)
+    found = saturation_study(net, *iris, scales=(1.0, 30.0), n_seeds=2, random_state=0)
+    first = found.curves[found.curves["epoch"] == 0].pivot(
+        index=["scale", "seed"], columns="loss", values="accuracy"
+    )
+    np.testing.assert_array_equal(first["mse"], first["cross_entropy"])
+    # a positive factor on one linear layer changes no prediction, on tanh units some
+    assert found.curves.groupby(["loss", "scale", "seed"]).size().unique().tolist() == [4]
+    start = found.table.set_index(["loss", "scale"])["start_gradient"]
+    # saturated: the gradient of squared error is smaller, that of cross-entropy is not
+    assert start["mse", 30.0] < start["mse", 1.0]
+    assert start["cross_entropy", 30.0] > start["mse", 30.0]
+    with pytest.raises(TypeError, match="DLClassifier"):
+        saturation_study(DLRegressor(), *iris)
+
+
+def test_activations_are_compared_from_the_same_seeds(iris):
+    net = plain_network(hidden_layer_sizes=(4, 4), max_epochs=1)
+    found = saturation_study(
+        net, *iris, losses=["cross_entropy"], activations=["sigmoid", "relu"], scales=[1.0],
+        n_seeds=2, random_state=0,
+    )  # fmt: skip
+    ratio = found.table.set_index("activation")["layer_ratio"]
+    # each sigmoid layer multiplies the gradient by at most a quarter
+    assert ratio["sigmoid"] < ratio["relu"]
+
+
+def test_there_are_more_negative_eigenvalues_in_wider_networks(iris):
+    table = negative_curvature_by_width(
+        plain_network(), *iris, widths=(2, 16), n_seeds=3, random_state=0
+    )
+    assert table["n_parameters"].tolist() == [4 * 2 + 2 + 2 * 3 + 3, 4 * 16 + 16 + 16 * 3 + 3]
+    assert table["negative_share"].between(0, 1).all()
+    assert table["n_negative"].iloc[1] > table["n_negative"].iloc[0]
+    with pytest.raises(ValueError, match="positive widths"):
+        negative_curvature_by_width(plain_network(), *iris, widths=())
+
+
+def test_adam_without_momentum_and_bias_correction_is_rmsprop(iris):
+    class Uncorrected(torch.optim.Optimizer):
+        """Kingma and Ba 2015, algorithm 1, with beta1 = 0 and without the lines of correction."""
+
+        def __init__(self, params, lr, weight_decay=0.0):
+            super().__init__(params, {"lr": lr})
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            for p in self.param_groups[0]["params"]:
+                v = self.state[p].setdefault("v", torch.zeros_like(p))
+                v.mul_(0.9).addcmul_(p.grad, p.grad, value=1 - 0.9)
+                p.sub_(self.param_groups[0]["lr"] * p.grad / (v.sqrt() + 1e-8))
+
+    options = {"learning_rate": 0.01, "max_epochs": 5, "dtype": "float64", "random_state": 0}
+    rmsprop = plain_network(**options, optimizer="rmsprop").fit(*iris)
+    adam = plain_network(**options, optimizer=Uncorrected).fit(*iris)
+    for a, b in zip(rmsprop.module_.parameters(), adam.module_.parameters(), strict=True):
+        np.testing.assert_allclose(a.detach(), b.detach(), rtol=1e-9)

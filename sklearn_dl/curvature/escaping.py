@@ -112,11 +112,12 @@ def saddle_race(
     n_steps: int = 200,
     batch_size: int = 32,
     learning_rate: float | None = None,
+    goal_loss: float | None = None,
     sample_weight: Any = None,
     max_rows: int = MAX_ROWS,
     random_state: Any = None,
 ) -> pd.DataFrame:
-    """Who leaves a saddle, and in how many steps: gradients, noise, momentum or the Hessian.
+    """Who leaves a saddle or a bad minimum, in how many steps: gradients, noise, momentum, Hessian.
 
     Every runner starts at the model's weights plus a random step of length ``distance``, the same
     for all runners of a seed: from the exact saddle of y = w1 w2 x no gradient leads anywhere.
@@ -124,22 +125,25 @@ def saddle_race(
     Parameters
     ----------
     model, *data, sample_weight, max_rows, random_state
-        As for `critical_point`; the weights should be those of a saddle.
+        As for `critical_point`; the weights should be those of a saddle, or of a bad minimum.
     distance : float, default=1e-3
     n_seeds, n_steps : int
         Starts, and steps at most from each.
     batch_size : int, default=32
         Of the runner with mini-batches, drawn without replacement at each step.
     learning_rate : float, optional
-        By default one tenth of one over the largest curvature at the saddle.
+        By default one tenth of one over the largest curvature at the start.
+    goal_loss : float, optional
+        Loss at which a runner has left. From a saddle the default is half of what the best step
+        along v_min gains; around a minimum that step may gain nothing, and it must be given.
 
     Returns
     -------
     DataFrame
         A row a runner and seed: ``runner`` ("full batch", "mini-batch", "momentum" 0.9 on full
         batches, "hessian step": one searched step along v_min, then full batches), ``seed``,
-        ``left`` (whether it lost half of what the best step along v_min gains from the saddle),
-        ``steps`` until it had (NaN where not) and the last ``loss``.
+        ``left`` (whether its loss reached the goal), ``steps`` until it had (NaN where not) and the
+        last ``loss``.
 
     Raises
     ------
@@ -159,14 +163,15 @@ def saddle_race(
     ends, _ = extremes_of(HessianOperator(objective), tol=1e-3, max_products=100, seed=seed)
     v_min = torch.as_tensor(ends.vector_min).to(objective.weights)
     gain = best_drop(objective, v_min, both_ways=True)[0]
-    if gain <= 0:
+    if gain <= 0 and goal_loss is None:
         raise ValueError(
             "there is nothing to leave: no step along the direction of least curvature "
-            f"({ends.eigenvalue_min:.3g}) lowers the loss. Start the race at a saddle point."
+            f"({ends.eigenvalue_min:.3g}) lowers the loss. Start the race at a saddle point, or "
+            "give the goal_loss beyond a minimum."
         )
     size = max(abs(ends.eigenvalue_min), abs(ends.eigenvalue_max))
     rate = 0.1 / size if learning_rate is None else learning_rate
-    goal = objective.value() - LEFT * gain
+    goal = objective.value() - LEFT * gain if goal_loss is None else goal_loss
     runners: dict[str, dict[str, Any]] = {
         "full batch": {},
         "mini-batch": {"batch_size": batch_size},

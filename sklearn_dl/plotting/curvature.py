@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -89,6 +90,8 @@ class LossLandscapeDisplay(Display):
     ----------
     *slices : LossSlice
         Of `sklearn_dl.curvature.loss_slice`: one or more lines, or one plane.
+    names : sequence of str, optional
+        What to call the lines; their directions' names by default.
 
     Attributes
     ----------
@@ -103,13 +106,14 @@ class LossLandscapeDisplay(Display):
     lines_: list[Any]
     contours_: Any
 
-    def __init__(self, *slices: LossSlice) -> None:
+    def __init__(self, *slices: LossSlice, names: Sequence[str] | None = None) -> None:
         planes = [s for s in slices if s.losses.ndim == 2]
         if not slices or (planes and len(slices) > 1):
             raise ValueError(
                 f"give lines, or one plane; got {len(slices)} slices, {len(planes)} of them planes."
             )
         self.slices = slices
+        self.names = [s.names[0] for s in slices] if names is None else list(names)
 
     @classmethod
     def from_estimator(
@@ -139,8 +143,6 @@ class LossLandscapeDisplay(Display):
             A new figure by default.
         random_state : int, RandomState or None
         """
-        from dataclasses import replace
-
         from sklearn_dl.curvature import hessian_extremes, loss_slice
 
         if directions != "hessian" or n_directions == 2:
@@ -155,15 +157,11 @@ class LossLandscapeDisplay(Display):
             )
             return cls(one).plot(ax=ax)
         ends = hessian_extremes(estimator, X, y, random_state=random_state)
-        both = {"v_min": ends.vector_min, "v_max": ends.vector_max}
         lines = [
-            replace(
-                loss_slice(estimator, X, y, directions=ray, span=span, random_state=random_state),
-                names=(name,),
-            )
-            for name, ray in both.items()
+            loss_slice(estimator, X, y, directions=ray, span=span, random_state=random_state)
+            for ray in (ends.vector_min, ends.vector_max)
         ]
-        return cls(*lines).plot(ax=ax)
+        return cls(*lines, names=("v_min", "v_max")).plot(ax=ax)
 
     def _draw(self, ax: Axes) -> None:
         self.lines_ = []
@@ -183,10 +181,10 @@ class LossLandscapeDisplay(Display):
         ax.set(xlabel=f"step along {first}", ylabel=f"step along {second}", title="Training loss")
 
     def _lines(self, ax: Axes) -> None:
-        for k, line in enumerate(self.slices):
+        for k, (line, name) in enumerate(zip(self.slices, self.names, strict=True)):
             colour = ("black", "0.55")[k % 2]
-            self.lines_ += ax.plot(line.steps, line.losses, color=colour, label=line.names[0])
-            label = f"{line.names[0]}: second-order Taylor"
+            self.lines_ += ax.plot(line.steps, line.losses, color=colour, label=name)
+            label = f"{name}: second-order Taylor"
             self.lines_ += ax.plot(line.steps, line.taylor, "--", color=colour, label=label)
         # the Taylor model may leave the picture; the loss sets its height
         losses = np.concatenate([line.losses for line in self.slices])

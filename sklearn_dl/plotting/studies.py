@@ -138,7 +138,7 @@ class ScheduleDisplay(Display):
         ax.set(xlabel="epoch", ylabel="learning rate")
         k = int(rate.to_numpy().argmax())
         ax.set_title(
-            f"The rate peaks at {rate[k]:.3g} in epoch {self.rates['epoch'][k]:.3g} "
+            f"The rate peaks at {rate[k]:.3g} in epoch {self.rates['epoch'][k]:.3g}\n"
             f"and ends at {rate.iloc[-1]:.2g}"
         )
 
