@@ -42,6 +42,7 @@ def test_the_ledger_has_a_bar_a_cause_in_reading_order(ledger):
     assert labels == list(ROWS)[::-1]
     assert [bar.get_width() for bar in display.bars_] == [0.0, 0.2, 0.0, 0.3, 0.1]
     assert display.ax_.get_xlabel() == "nats"
+    assert display.ax_.get_title() == "What costs most: approximation, 0.3"
 
 
 def test_an_entry_that_is_not_applicable_says_so(ledger):
@@ -75,6 +76,19 @@ def test_the_training_curve_is_the_history_of_our_net(iris):
     assert display.lines_[0].get_ydata() == pytest.approx(net.history_["train_loss"])
 
 
+def test_the_learning_rate_and_the_gradient_norm_stand_below_the_losses(iris):
+    net = DLClassifier(max_epochs=5, random_state=0).fit(*iris)
+    display = TrainingCurveDisplay.from_estimator(net)
+    display.figure_.canvas.draw()
+    assert [ax.get_ylabel() for ax in display.axes_] == ["loss", "learning\nrate", "gradient\nnorm"]
+    for ax, column in zip(display.axes_[1:], ("learning_rate", "gradient_norm"), strict=True):
+        assert ax.lines[0].get_ydata() == pytest.approx(net.history_[column])
+    first, last = net.loss_curve_[0], net.loss_curve_[-1]
+    assert display.ax_.get_title() == f"Train loss fell from {first:.3g} to {last:.3g}"
+    ax = plt.subplots()[1]  # on given axes the losses alone
+    assert TrainingCurveDisplay.from_estimator(net, ax=ax).axes_ == [ax]
+
+
 def test_the_training_curve_reads_pipelines_and_scikit_learns_nets(iris):
     net = MLPClassifier(max_iter=200, learning_rate_init=0.05, random_state=0)
     pipe = make_pipeline(StandardScaler(), net).fit(*iris)
@@ -100,7 +114,7 @@ def test_the_resilience_display_draws_a_line_a_model_and_says_what_is_left(iris)
     own = display.found.curves.query("model == 'LogisticRegression' and corruption == @noise",
                                      local_dict={"noise": "feature noise"})  # fmt: skip
     np.testing.assert_array_equal(display.lines_[0].get_ydata(), own["retention"])
-    assert f"keeps {own['retention'].iloc[-1]:.0%} of its skill" in display.ax_.get_title()
+    assert f"keeps {own['retention'].iloc[-1]:.0%} (" in display.ax_.get_title()
     assert len({(line.get_linestyle(), line.get_marker()) for line in display.lines_}) == 3
     with pytest.raises(ValueError, match="corruption must be one of"):
         ResilienceDisplay(display.found, "label noise")

@@ -76,10 +76,13 @@ class HessianSpectrumDisplay(Display):
             for value, style, name in zip(ends, (":", "--"), ("smallest", "largest"), strict=True):
                 ax.axvline(value, color="0.4", linestyle=style, label=f"{name}: {value:.3g}")
             ax.legend()
+        share = self.density.negative_share
         ax.set(
-            xlabel="eigenvalue",
+            xlabel="eigenvalue of the training loss's Hessian",
             ylabel="density",
-            title="Eigenvalues of the training loss's Hessian",
+            title=f"{share:.1%} of the eigenvalues are clearly negative"
+            if share > 0
+            else "No eigenvalue is clearly negative",
         )
 
 
@@ -192,5 +195,14 @@ class LossLandscapeDisplay(Display):
         room = 0.1 * (float(np.ptp(losses)) or 1.0)
         ax.set_ylim(losses.min() - room, losses.max() + room)
         ax.plot(0, self.slices[0].loss, "o", color="black")
-        ax.set(xlabel="step from the weights", ylabel="training loss", title="Loss landscape")
+        ax.set(xlabel="step from the weights", ylabel="training loss", title=self._title())
         ax.legend()
+
+    def _title(self) -> str:
+        """Which line leads down furthest."""
+        start = self.slices[0].loss
+        drops = [start - float(np.nanmin(line.losses)) for line in self.slices]
+        k = int(np.argmax(drops))
+        if not drops[k] > 0:
+            return "The loss rises on both sides of every line"
+        return f"Along {self.names[k]} the loss falls by {drops[k]:.2g} of {start:.2g}"

@@ -84,6 +84,11 @@ class LedgerDisplay(Display):
         for k in np.flatnonzero(~np.isfinite(loss)):
             ax.text(0, y[k], " not applicable", va="center")
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set(
-            yticks=y, yticklabels=list(rows.index), xlabel=self.unit, title="What each cause costs"
-        )
+        ax.set(yticks=y, yticklabels=list(rows.index), xlabel=self.unit, title=self._title())
+
+    def _title(self) -> str:
+        """Which cause costs most."""
+        gaps = self.ledger["loss"].drop("reference", errors="ignore").dropna()
+        if not len(gaps) or not gaps.max() > 0:
+            return "No cause costs anything"
+        return f"What costs most: {gaps.idxmax()}, {gaps.max():.3g}"

@@ -117,7 +117,7 @@ class ResilienceDisplay(Display):
         if np.isnan(last["retention"]):
             return f"{self.found.model} has no sure skill to lose"
         return (
-            f"{WORDS[self.corruption].format(last['level'])} {self.found.model} keeps "
-            f"{last['retention']:.0%} of its skill\n"
-            f"(95 % interval: {last['retention_low']:.0%} to {last['retention_high']:.0%})"
+            f"{WORDS[self.corruption].format(last['level'])} {self.found.model}\nkeeps "
+            f"{last['retention']:.0%} ({last['retention_low']:.0%} to "
+            f"{last['retention_high']:.0%}) of its skill"
         )

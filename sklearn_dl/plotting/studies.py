@@ -229,7 +229,7 @@ class BatchSizeDisplay(Display):
         ax.set(xlabel="batch size", ylabel=f"{words}, 95 % interval over seeds")
         best = table.iloc[int(table[self.measure].argmin())]
         ax.set_title(
-            f"Lowest {words} at {self.budget}: batches of {best['batch_size']:.0f}, "
-            f"momentum {best['momentum']:g}"
+            f"{self.budget.capitalize()}: lowest {words}\nwith batches of "
+            f"{best['batch_size']:.0f}, momentum {best['momentum']:g}"
         )
         ax.legend()
