@@ -22,14 +22,15 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
+from sklearn_dl.datasets import make_rings
 from sklearn_dl.diagnosis import checks, ledger, reference_models, references
 from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
-from sklearn_dl.diagnosis.probes import Probes, _split, strong_params, wide_params
+from sklearn_dl.diagnosis.probes import Probes, _split, run_probes, strong_params, wide_params
 from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.row_losses import LogLoss, SquaredError
-from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict
+from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict, may_be_large
 from sklearn_dl.diagnosis.statistics import (
     Estimate,
     holm,
@@ -571,6 +572,29 @@ def test_the_gap_is_divided_down_to_the_reference_and_no_further(strong, wide, r
     bench = SimpleNamespace(weights=ones, known=lambda losses: losses)
     fits = [SimpleNamespace(train_losses=x * ones) for x in (0.6, strong, wide)]
     assert _split(bench, *fits, reference * ones).optimization_share == pytest.approx(share)
+
+
+def test_a_slow_net_as_good_as_the_pool_is_asked_whether_it_could_predict_better():
+    p = make_rings(240, 2, flip=0.05, random_state=0)
+    t = table(p.X, p.y)
+    slow = PLAIN | {"hidden_layer_sizes": (8,), "max_epochs": 5, "learning_rate": 1e-5}
+    net = DLClassifier(**slow, batch_size=64, random_state=0)
+    folds = make_folds(t, 2, task="classification", random_state=rng())
+    fits = fit_jobs(jobs_on(folds, net, t), LogLoss())
+    reference = by_row(fits, len(t)).held_out  # nobody in the pool does better
+    options = {"budget": "quick", "prior_loss": math.log(2), "large": False, "margin": 0.02}
+    found = run_probes(find_subject(net), fits, t, folds, LogLoss(), reference, **options)
+    assert found.elsewhere.value > 3 * found.elsewhere.stderr > 0
+    assert found.split.optimization_share == 1
+    assert found.best_gain is found.elsewhere
+
+
+@pytest.mark.parametrize(
+    ("gap", "room", "asked"), [(0.3, 0.5, True), (-0.01, 0.5, True), (-0.3, 0.05, True),
+                               (-0.3, 0.5, False)]
+)  # fmt: skip
+def test_training_is_probed_near_the_reference_or_without_a_gap_to_new_rows(gap, room, asked):
+    assert may_be_large(Gap(gap, 0.01, 0.5, gap), room, 0.05) is asked
 
 
 def brakes(gain=0.2, **changes):

@@ -112,7 +112,7 @@ def expected_with_probes(f):
     if large:
         if shifted and LARGE.value > f.training.value:
             return "mismatch"
-        return "model_bias" if f.training.value > M else "optimization"
+        return "model_bias"
     if shifted and LARGE.value > f.estimation.value:
         return "mismatch"
     helped = f.braking in (LARGE, LARGER) or f.calibration is LARGE

@@ -65,6 +65,9 @@ class Probes:
         Rows compared.
     n_strong, n_wide : int
         Fits made in the first and in the second round.
+    elsewhere : Estimate or None
+        Where the training loss is only near the reference: what the probe that predicts the first
+        fold's held-out rows best gains on the other folds, NaN where none gave hope.
     """
 
     training: float
@@ -82,12 +85,14 @@ class Probes:
     n_rows: int
     n_strong: int
     n_wide: int
+    elsewhere: Estimate | None = None
 
     @property
     def best_gain(self) -> Estimate:
         """What the probe gains on held-out rows that closes the larger part of the gap."""
-        near = self.training <= self.reference
-        if near or self.split.optimization_share >= rules.HALF or not self.n_wide:
+        if self.elsewhere is not None:
+            return self.elsewhere
+        if self.split.optimization_share >= rules.HALF or not self.n_wide:
             return self.strong_gain
         return self.wide_gain
 
@@ -193,7 +198,8 @@ def run_probes(
         Held-out losses of the best model of the pool, by row of the table.
     large : bool
         Whether the training loss is above that. If it is only near, the question is whether the
-        strong optimizer predicts better: where the first fold gives hope, the others are asked.
+        strong optimizer, or then the network without its regularisation, predicts better: where the
+        first fold gives hope, the others are asked.
     margin : float
         What a gain must exceed to give hope.
 
@@ -214,7 +220,11 @@ def run_probes(
     strong, strong_fit = bench.best(_same_class(subject, len(train), budget))
     opened = max(a - target, 0.0)
     closed = a - max(bench.mean(strong_fit), target)
-    second = large and (closed < rules.CLOSED * opened or opened == 0)
+    gain = bench.gain(first, strong_fit)
+    if large:
+        second = closed < rules.CLOSED * opened or opened == 0
+    else:  # only near: a probe must predict better, the strong one is asked first
+        second = gain.value < rules.HALF * margin
     second = second or budget == "thorough"
     n_wide = 0
     lifted: tuple[Params, FoldFit] | None = None
@@ -227,9 +237,14 @@ def run_probes(
         wide, wide_fit = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]))
         lifted = None if free is None else fits[-1]
         n_wide = len(fits)
-    strong_gain = bench.gain(first, strong_fit)
-    if not large and strong_gain.value > margin and a - bench.mean(strong_fit) > margin:
-        strong_gain = bench.gain_elsewhere(own, strong, folds) or strong_gain
+    split, remedy = None, None
+    if not large:
+        kind, split = strong, Split(1.0, 0.0)
+        for other in () if lifted is None else (lifted,):
+            if bench.gain(first, other[1]).value > max(gain.value, margin):
+                kind, gain, split = other[0], bench.gain(first, other[1]), Split(0.0, 0.0)
+        if gain.value > margin:
+            remedy = bench.gain_elsewhere(own, kind, folds)
     reference = reference - max(bench.lead(reference[test], fit) for fit in (strong_fit, wide_fit))
     target = row_mean(reference[train], bench.weights).value
     unknown = Estimate(np.nan, np.nan)
@@ -239,16 +254,17 @@ def run_probes(
         bench.mean(strong_fit),
         np.nan if lifted is None else bench.mean(lifted[1]),
         bench.mean(wide_fit),
-        _split(bench, first, strong_fit, wide_fit, reference[train]),
+        split or _split(bench, first, strong_fit, wide_fit, reference[train]),
         strong,
         {} if lifted is None else lifted[0],
         wide if second else {},
-        strong_gain,
+        bench.gain(first, strong_fit),
         unknown if lifted is None else bench.gain(first, lifted[1]),
         bench.gain(first, wide_fit) if second else unknown,
         len(train),
         bench.n_fits - n_wide,
         n_wide,
+        remedy or (None if large else unknown),
     )
 
 

@@ -186,9 +186,13 @@ def surely(gap: Gap | None, m: float) -> bool:
     return gap is not None and gap.value > m and gap.p < SURE
 
 
-def may_be_large(training: Gap, m: float) -> bool:
-    """Whether the training loss is near enough to the best held-out loss to be probed."""
-    return training.value > -m
+def may_be_large(training: Gap, room: float, m: float) -> bool:
+    """Whether to probe the training loss: it is near the best held-out one, or nearly B.
+
+    A network that does no better on its own rows than on others (``room`` is B - A) has not
+    overfitted them, so there may be something left to fit.
+    """
+    return training.value > -m or room < GOOD_FACTOR * m
 
 
 def settled(gap: Gap | None, m: float) -> bool:
@@ -226,8 +230,6 @@ def _verdict(f: Findings) -> Verdict:
     if large(f):
         if shifted is not None and shifted.value > f.training.value:
             return Verdict.MISMATCH
-        if not f.training.value > m:  # near, and the strong optimizer does better: see large()
-            return Verdict.OPTIMIZATION
         return _training_cause(f.optimization_share)
     if shifted is None and _no_signal(f) and not helped(f):
         return Verdict.NO_SIGNAL
@@ -247,13 +249,13 @@ def _verdict(f: Findings) -> Verdict:
 def large(f: Findings) -> bool:
     """Whether the training loss is large.
 
-    It is above what others predict held out; or it is about there, and the probe that fits these
-    rows better predicts other rows better too, by more than any brake does.
+    It is above what others predict held out; or a probe that fits these rows better predicts other
+    rows better too, by more than any brake does.
     """
     m, remedy = f.margin, f.training_remedy
     if found(f.training, m):
         return True
-    if not (may_be_large(f.training, m) and remedy is not None and surely(remedy, m)):
+    if remedy is None or not surely(remedy, m):
         return False
     return f.braking is None or f.braking.value < remedy.value
 
@@ -424,9 +426,7 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     share = np.full(n, f.optimization_share if f.optimization_share is not None else 0.0)
     share = share + (f.optimization_share_stderr or 0.0) * _normal_scores(n, 7)
     m = f.margin
-    near = may_be_large(f.training, m) & (remedy > np.maximum(m, braking))
-    large = (training > m) | near
-    share = np.where(training > m, share, 1.0)  # only near: it is the strong optimizer that helps
+    large = (training > m) | (remedy > np.maximum(m, braking))
     shifted = (mismatch > m) & (mismatch > np.where(large, training, estimation))
     gains = (braking > m) | (calibration > m)
     nothing = ~large & ~shifted & ~gains & (signal < no_signal_limit(f.prior_loss))

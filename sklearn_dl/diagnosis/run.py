@@ -100,7 +100,8 @@ class Run:
         pool = self.reference_fits()
         measured = self.compare(fits, pool, self.loss)
         diverged = sum(f.failure is not None for f in fits)
-        near = rules.may_be_large(measured.claims["training"], measured.margin)
+        room = measured.held_out.value - measured.training.value
+        near = rules.may_be_large(measured.claims["training"], room, measured.margin)
         large = near or diverged > 0
         probes = brakes = symptoms = None
         if large:
