@@ -7,7 +7,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import KFold
 
 from sklearn_dl.diagnosis.fold_fits import by_row, fit_one, jobs_on, training_by_fold
-from sklearn_dl.diagnosis.ledger import Refits, measure
+from sklearn_dl.diagnosis.ledger import Refits, build_ledger, measure
 from sklearn_dl.diagnosis.row_losses import SquaredError
 from sklearn_dl.diagnosis.statistics import (
     Estimate,
@@ -144,3 +144,23 @@ def test_folds_that_do_not_part_the_rows_give_no_refits():
     assert training == pytest.approx([f.train_losses.mean() for f in whole])
     assert training_by_fold(whole[:4], np.ones(40)) is None
     assert training_by_fold([*whole, whole[0]], np.ones(40)) is None
+
+
+# --- the choice of the best reference ----------------------------------------------------------
+
+
+def test_intervals_reach_as_far_as_those_against_any_reference():
+    g = rng(4)
+    noise = g.exponential(size=100)
+    own, fitted = noise + 0.3, noise + 0.1
+    others = {"prior": noise + 1, "near": own + 0.2 * g.standard_normal(100) + 0.01}
+    others["other"] = own + 0.5 * g.standard_normal(100) + 0.02
+    book = build_ledger(
+        measure(fitted, own, others, np.ones(100), prior="prior", test_over_train=0.25), None
+    )
+    gaps = [row_mean(own - others[name], np.ones(100)).interval() for name in ("near", "other")]
+    assert book.loc["estimation", "loss"] == 0  # own is the best of the pool here
+    assert book.loc["estimation", "ci_high"] == pytest.approx(max(high for _, high in gaps))
+    assert book.loc["estimation", "ci_high"] > 0
+    lows = [row_mean(x, np.ones(100)).interval()[0] for x in (own, *others.values())]
+    assert book.loc["reference", "ci_low"] == pytest.approx(min(lows))
