@@ -150,54 +150,51 @@ def batch_size_study(
         )
     seeds = seeds_from(rng, n_seeds)
     start = float(np.mean([run.loss for run in initial(subject, seeds)]))
-    cells = [
-        (budget, size, epochs, momentum)
-        for budget, by_size in _budgets(subject, sizes, n_epochs).items()
-        for size, epochs in by_size.items()
-        for momentum in momenta
-    ]
-    settings = [
-        {
-            **CONSTANT,
-            "batch_size": size,
-            "max_epochs": epochs,
-            "momentum": momentum,
-            "learning_rate": rate,
-        }
-        for _, size, epochs, momentum in cells
-        for rate in grid
-    ]
+    cells = _cells(subject, sizes, momenta, n_epochs)
+    settings = [{**CONSTANT, **cell[1], "learning_rate": rate} for cell in cells for rate in grid]
     fits = fit_runs(subject, settings, seeds)
-    per_cell = len(grid) * n_seeds
-    rows, best, table, notes = [], [], [], set()
-    for k, (budget, size, _, momentum) in enumerate(cells):
-        own = fits[k * per_cell : (k + 1) * per_cell]
+    rows, best, table, at_end = [], [], [], False
+    for k, (budget, setting) in enumerate(cells):
+        own = fits[k * len(grid) * n_seeds : (k + 1) * len(grid) * n_seeds]
+        size, momentum = setting["batch_size"], setting["momentum"]
         key = {"budget": budget, "batch_size": size, "momentum": momentum}
-        rows += [_record(key, run, subject) for run in own]
-        losses = np.array([run.loss for run in own]).reshape(len(grid), n_seeds).mean(axis=1)
-        j = int(np.argmin(losses))
-        if len(grid) > 2 and j in (0, len(grid) - 1):
-            notes.add("some best rates lie at an end of those tried: give more rates")
-        works = np.array(grid)[workable(losses, start)]
+        j, width = _best_rate(own, grid, start)
         chosen = own[j * n_seeds : (j + 1) * n_seeds]
         measured = [_measured(key, run, subject, held_out) for run in chosen]
+        rows += [_record(key, run, subject) for run in own]
         best += measured
-        table.append(
-            {
-                **key,
-                "learning_rate": grid[j],
-                "rate_width": works.max() / works.min() if len(works) else np.nan,
-                **_means(pd.DataFrame(measured)),
-            }
-        )
+        means = _means(pd.DataFrame(measured))
+        table.append({**key, "learning_rate": grid[j], "rate_width": width, **means})
+        at_end |= len(grid) > 2 and j in (0, len(grid) - 1)
     best_frame = pd.DataFrame(best)
+    note = "some best rates lie at an end of those tried: give more rates"
     return BatchSizeStudy(
         runs=pd.DataFrame(rows),
         best=best_frame,
         table=pd.DataFrame(table),
         claims=_claims(best_frame, sizes),
-        notes=tuple(sorted(notes)),
+        notes=(note,) if at_end else (),
     )
+
+
+def _cells(
+    subject: Subject, sizes: Sequence[int], momenta: Sequence[float], n_epochs: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """Budget and setting of everything that gets its own learning rate."""
+    return [
+        (budget, {"batch_size": size, "max_epochs": epochs, "momentum": momentum})
+        for budget, by_size in _budgets(subject, sizes, n_epochs).items()
+        for size, epochs in by_size.items()
+        for momentum in momenta
+    ]
+
+
+def _best_rate(runs: Sequence[Run], grid: Sequence[float], start: float) -> tuple[int, float]:
+    """Position of the rate with the lowest mean training loss, and the width of those that work."""
+    losses = np.array([run.loss for run in runs]).reshape(len(grid), -1).mean(axis=1)
+    works = np.array(grid)[workable(losses, start)]
+    width = float(works.max() / works.min()) if len(works) else np.nan
+    return int(np.argmin(losses)), width
 
 
 def _divided(

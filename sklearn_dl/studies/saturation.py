@@ -10,6 +10,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -149,32 +150,32 @@ def saturation_study(
     for activation in own:
         network = clone(subject.network).set_params(activation=activation)
         starts = initial(Subject(network, subject.X, subject.y), seeds)
-        for loss in losses:
-            for scale in scales:
-                key = {"loss": loss, "activation": activation, "scale": scale}
-                ends = []
-                for run in starts:
-                    start = _scaled(run, loss, scale)
-                    total, ratio = _gradients(objective_of(start, (subject.X, subject.y)))
-                    accuracy = _accuracies(start, subject)
-                    ends.append((total, ratio, accuracy[-1]))
-                    curves += [
-                        {**key, "seed": run.seed, "epoch": epoch, "accuracy": value}
-                        for epoch, value in enumerate(accuracy)
-                    ]
-                gradient, ratio, _ = np.mean(ends, axis=0)
-                mean, low, high = mean_interval([end[2] for end in ends])
-                records.append(
-                    {
-                        **key,
-                        "start_gradient": gradient,
-                        "layer_ratio": ratio,
-                        "accuracy": mean,
-                        "accuracy_low": low,
-                        "accuracy_high": high,
-                    }
-                )
+        for loss, scale in product(losses, scales):
+            key = {"loss": loss, "activation": activation, "scale": scale}
+            record, trained = _one_cell(key, starts, subject)
+            records.append(record)
+            curves += trained
     return SaturationStudy(pd.DataFrame(records), pd.DataFrame(curves))
+
+
+def _one_cell(
+    key: dict[str, Any], starts: Sequence[Run], subject: Subject
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A row of the table and its curves: one loss, activation and scale from every seed."""
+    gradients, ends, curves = [], [], []
+    for run in starts:
+        start = _scaled(run, key["loss"], key["scale"])
+        gradients.append(_gradients(objective_of(start, (subject.X, subject.y))))
+        accuracy = _accuracies(start, subject)
+        ends.append(accuracy[-1])
+        curves += [
+            {**key, "seed": run.seed, "epoch": epoch, "accuracy": value}
+            for epoch, value in enumerate(accuracy)
+        ]
+    gradient, ratio = np.mean(gradients, axis=0)
+    mean, low, high = mean_interval(ends)
+    record = {**key, "start_gradient": gradient, "layer_ratio": ratio}
+    return record | {"accuracy": mean, "accuracy_low": low, "accuracy_high": high}, curves
 
 
 def _scaled(run: Run, loss: str, scale: float) -> Any:
