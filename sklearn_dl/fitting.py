@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pandas.util import hash_pandas_object
 from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -17,10 +18,11 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
 from sklearn_dl.augmentation import augmentation_function
-from sklearn_dl.nn import Architecture, build
+from sklearn_dl.losses import Link
+from sklearn_dl.nn import STRONG, Architecture, PlainEnsemble, build
 from sklearn_dl.nn.replicated import can_be_stacked
-from sklearn_dl.optimizers import optimizer_spec
-from sklearn_dl.recipes import auto_batch_size, auto_max_epochs
+from sklearn_dl.optimizers import OptimizerSpec, optimizer_spec
+from sklearn_dl.recipes import N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
 from sklearn_dl.tabular import Table, TabularEncoder
 from sklearn_dl.training import DenseInputs, Examples, Inputs, ModelState, Recipe, SparseInputs
 from sklearn_dl.training.threads import limited_threads, threads_for
@@ -36,9 +38,12 @@ __all__ = [
     "history_frame",
     "hold_out",
     "is_stackable",
+    "member_folds",
+    "n_members_of",
     "network_outputs",
     "new_seed",
     "numpy_state",
+    "piecewise_bins",
     "plain_module",
     "recipe_of",
     "torch_device",
@@ -50,6 +55,10 @@ __all__ = [
 FEWEST_ROWS_TO_SPLIT = 10
 #: Rows encoded and predicted at a time: bounds the memory of a prediction.
 PREDICTION_ROWS = 8192
+
+
+Bins: TypeAlias = "tuple[tuple[int, ...], NDArray[np.float64]]"
+"""Encoded columns with a piecewise-linear encoding, and slope, offset and mean of its bins."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,15 @@ def checked_callbacks(callbacks: Any) -> tuple[Any, ...]:
     return listed
 
 
-def architecture_of(estimator: Any, n_features: int, n_outputs: int) -> Architecture:
+def architecture_of(
+    estimator: Any,
+    n_features: int,
+    n_outputs: int,
+    *,
+    bins: Bins,
+    n_members: int,
+    link: Link,
+) -> Architecture:
     """The network that the parameters ask for."""
     return Architecture(
         estimator.module,
@@ -163,7 +180,72 @@ def architecture_of(estimator: Any, n_features: int, n_outputs: int) -> Architec
         checked_hidden_sizes(estimator.hidden_layer_sizes),
         estimator.activation,
         estimator.normalization,
+        binned=bins[0],
+        n_bins=bins[1].shape[2],
+        n_members=n_members,
+        link=link,
     )
+
+
+def piecewise_bins(estimator: Any, encoder: TabularEncoder, rows: Rows) -> Bins:
+    """Columns with bins and their bins, none where the module reads none."""
+    if not is_strong(estimator.module):
+        return (), np.zeros((3, 0, 0))
+    columns, bins = encoder.piecewise_bins(rows.table, rows.weight)
+    return columns, bins
+
+
+def n_members_of(estimator: Any, optimizer: OptimizerSpec) -> int:
+    """Networks that are averaged; one where several could not train as one stack."""
+    alone = bool(estimator.callbacks) or not optimizer.elementwise
+    if estimator.n_members == "auto":
+        return N_MEMBERS if is_strong(estimator.module) and not alone else 1
+    if estimator.n_members > 1 and alone:
+        why = "callbacks" if estimator.callbacks else "an optimizer that mixes parameters"
+        raise ValueError(
+            f"n_members={estimator.n_members} networks train together, which {why} cannot follow. "
+            "Set n_members=1."
+        )
+    return int(estimator.n_members)
+
+
+def is_strong(module: Any) -> bool:
+    """Whether the module reads piecewise-linear encodings and is an ensemble by default."""
+    return isinstance(module, str) and module in STRONG
+
+
+def member_folds(
+    rows: Rows, n_members: int, seed: int, *, stratify: bool, one_batch: bool
+) -> torch.Tensor | None:
+    """The member that leaves out each row, (n_rows,); None where there are too few rows.
+
+    Where one batch holds all rows, rows of equal content have the same fold: a row of weight two
+    and a row that stands twice then leave the same rows to every member.
+    """
+    if n_members == 1:
+        return None
+    if one_batch:
+        _, first, place = np.unique(_content(rows), return_index=True, return_inverse=True)
+    else:
+        first = place = np.arange(len(rows))
+    if len(first) < max(FEWEST_ROWS_TO_SPLIT, n_members):
+        return None
+    order = np.random.RandomState(seed).permutation(len(first))
+    if stratify:
+        order = order[np.argsort(rows.target[first][order], kind="stable")]
+    folds = np.empty(len(first), dtype=np.int64)
+    folds[order] = np.arange(len(first)) % n_members
+    return torch.from_numpy(folds[place])
+
+
+def _content(rows: Rows) -> NDArray[np.uint64]:
+    """A number for each row, equal for rows with equal features and target."""
+    table = rows.table.toarray() if isinstance(rows.table, csr_array) else rows.table
+    if isinstance(table, np.ndarray):
+        table = pd.DataFrame(np.asarray(table, dtype=np.float64))
+    target = pd.DataFrame(rows.target.reshape(len(rows), -1).astype(np.float64))
+    keys = [hash_pandas_object(frame, index=False).to_numpy() for frame in (table, target)]
+    return np.asarray(keys[0] * np.uint64(3) + keys[1], dtype=np.uint64)
 
 
 def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) -> Recipe:
@@ -193,6 +275,7 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
         early_stopping=bool(estimator.early_stopping) and watched,
         n_iter_no_change=estimator.n_iter_no_change,
         tol=float(estimator.tol),
+        patience=PATIENCE,
     )
 
 
@@ -228,11 +311,15 @@ def plain_module(network: dict[str, Any], state: dict[str, NDArray[Any]]) -> tor
     state : dict of str to ndarray
         Its parameters and buffers.
     """
-    stack = build(Architecture(**network), 1)
+    architecture = Architecture(**network)
+    k = architecture.n_members
+    stack = build(architecture, k)
     with torch.no_grad():
         for name, value in (*stack.named_parameters(), *stack.named_buffers()):
-            value.data = _tensor(state[name]).unsqueeze(0)
-    return stack.plain(0).eval()
+            value.data = _tensor(state[name]).reshape(value.shape)
+    if k == 1:
+        return stack.plain(0).eval()
+    return PlainEnsemble([stack.plain(i) for i in range(k)], architecture.link).eval()
 
 
 def network_outputs(module: torch.nn.Module, encoder: TabularEncoder, table: Table) -> NDArray[Any]:
@@ -259,6 +346,8 @@ def history_frame(history: dict[str, list[float]]) -> pd.DataFrame:
     """The public history, a row an epoch."""
     names = ("epoch", "train_loss", "valid_loss", "learning_rate", "gradient_norm", "seconds")
     frame = pd.DataFrame({name: history.get(name, []) for name in names}, columns=list(names))
+    if frame["valid_loss"].isna().all():
+        frame["valid_loss"] = history.get("left_out_loss", [])
     return frame.astype({"epoch": int})
 
 
@@ -300,6 +389,12 @@ def is_stackable(architecture: Architecture) -> bool:
                 "a callable activation must return a tensor of the shape of its argument; for "
                 f"shape {tuple(rows.shape)} it gave {seen}."
             )
-    return not callable(architecture.module) or can_be_stacked(
-        architecture.module, architecture.n_features, architecture.n_outputs
-    )
+    if not callable(architecture.module):
+        return True
+    stackable = can_be_stacked(architecture.module, architecture.n_features, architecture.n_outputs)
+    if architecture.n_members > 1 and not stackable:
+        raise ValueError(
+            f"n_members={architecture.n_members} networks train together, which a module that "
+            "keeps buffers or draws random numbers cannot. Set n_members=1."
+        )
+    return stackable

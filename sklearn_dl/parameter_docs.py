@@ -9,7 +9,7 @@ __all__ = ["documented"]
 
 T = TypeVar("T", bound=type)
 
-_PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
+_PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of each hidden layer. ``()`` is the linear model.
     activation : {"relu", "gelu", "silu", "selu", "tanh", "sigmoid", "identity"} or callable, \
             default="relu"
@@ -17,13 +17,20 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
     normalization : {"batch", "layer"} or None, default=None
         Normalise the units before each activation: over the batch (Ioffe and Szegedy 2015) or over
         the layer (Ba et al. 2016).
-    dropout : float in [0, 1), default=0.2
+    dropout : float in [0, 1), default=0.1
         Share of hidden units zeroed at each training step (Srivastava et al. 2014), row by row; the
         same units for all rows where one batch holds them all.
-    module : {"auto", "mlp", "residual"} or callable, default="auto"
-        "auto": the measured best. "mlp": the plain network of ``hidden_layer_sizes``. "residual": a
-        linear map to the first hidden size, then a residual block a hidden size. A callable
-        ``(n_features, n_outputs) -> torch.nn.Module`` maps (n, n_features) to (n, n_outputs).
+    module : {"auto", "ensemble", "mlp", "residual"} or callable, default="auto"
+        "auto": the measured best, now "ensemble": networks of ``hidden_layer_sizes`` that read
+        numbers beside their piecewise-linear encoding (Gorishniy et al. 2022) and average their
+        predictions. "mlp": the plain network of ``hidden_layer_sizes``. "residual": a linear map to
+        the first hidden size, then a residual block a hidden size. A callable ``(n_features,
+        n_outputs) -> torch.nn.Module`` maps (n, n_features) to (n, n_outputs).
+    n_members : int or "auto", default="auto"
+        Networks trained together, whose predictions are averaged. With ``max_epochs="auto"`` each
+        leaves out one fold of the rows, and the weights kept are those of the epoch that lost least
+        on the rows left out, unless ``early_stopping`` decides. "auto": 5 for "auto" and
+        "ensemble", 1 for other modules, and 1 with callbacks or an optimizer that mixes parameters.
     @loss@
     optimizer : {"sgd", "adagrad", "rmsprop", "adam", "adamw"}, class or partial, default="adamw"
         A name, a ``torch.optim.Optimizer`` class, or a ``functools.partial`` of one.
@@ -34,7 +41,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
     rms_decay : float in [0, 1) or None, default=None
         Decay of the squared-gradient average: 0.9 for "rmsprop" (Hinton 2012), 0.999 for the Adams
         (Kingma and Ba 2015) where None.
-    weight_decay : float >= 0, default=0.1
+    weight_decay : float >= 0, default=0.05
         L2 penalty on all parameters; decoupled from the gradient for "adamw" (Loshchilov and Hutter
         2019).
     max_grad_norm : float > 0 or None, default=None
@@ -54,8 +61,9 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(256, 256)
         Rows a step. "auto": 64 up to 1,024 rows, then 128, 256 (from 8,193), 512 (from 30,001) and
         1,024 (from 100,001).
     max_epochs : int or "auto", default="auto"
-        Passes over the rows; exactly so many without ``early_stopping``. "auto": 30 up to 512 rows,
-        then 40, 30 (from 2,049) and 20 (from 16,385).
+        Passes over the rows; exactly so many without ``early_stopping``. With "auto", members end
+        when 10 epochs in a row have not lowered the loss on the rows they left out; at most 50 up
+        to 512 rows, then 60, 40 (from 2,049) and 25 (from 16,385).
     early_stopping : bool, default=False
         Stop when the loss on held-out rows has not fallen by ``tol`` for ``n_iter_no_change``
         epochs, and keep the weights of the best epoch.
@@ -98,13 +106,14 @@ _ATTRIBUTES = """n_features_in_ : int
     n_iter_ : int
         Epochs run.
     best_epoch_ : int or None
-        Epoch whose weights were kept, counted from 1, under early stopping.
+        Epoch whose weights were kept, counted from 1, where held-out rows chose it.
     loss_curve_ : list of float
         Training loss of each epoch, the mean over its batches as they were met.
     validation_scores_ : list of float or None
         Accuracy or R2 on the held-out rows after each epoch.
     history_ : pandas.DataFrame
-        A row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``learning_rate``,
+        A row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` (of held-out rows; where there are
+        none, of the rows that the members left out), ``learning_rate``,
         ``gradient_norm`` (of the last batch, before clipping), ``seconds``.
     encoder_ : TabularEncoder
         Turns X into inputs of the network.

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PLAIN", "auto_batch_size", "auto_max_epochs"]
+__all__ = ["N_MEMBERS", "PATIENCE", "PLAIN", "auto_batch_size", "auto_max_epochs"]
+
+#: Networks of the ensemble, each of which leaves out one fold of the rows.
+N_MEMBERS = 5
+#: Epochs without a lower loss on those rows after which training ends, where ``max_epochs`` is left
+#: to us.
+PATIENCE = 10
 
 #: (rows up to, batch size): small data wants many updates, large data wants throughput. Steps of
 #: RealMLP's rule (Holzmueller et al. 2024, pytabkit 1.7).
 BATCH_SIZES = ((1024, 64), (8192, 128), (30_000, 256), (100_000, 512))
 LARGEST_BATCH = 1024
 
-#: (rows up to, epochs): few rows are soon learnt by heart, many make many steps in an epoch.
-EPOCHS = ((512, 30), (2048, 40), (16_384, 30))
-FEWEST_EPOCHS = 20
+#: (rows up to, epochs): few rows are soon learnt by heart, many make many steps in an epoch. What
+#: the members lose on rows they left out ends training before that where it pays.
+EPOCHS = ((512, 50), (2048, 60), (16_384, 40))
+FEWEST_EPOCHS = 25
 
 
 def auto_batch_size(n_rows: int) -> int:

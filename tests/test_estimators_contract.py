@@ -41,7 +41,7 @@ CHECKED = [
     DLClassifier(hidden_layer_sizes=(), max_epochs=100, learning_rate=0.05),
     DLRegressor(),
     DLRegressor(**SHORT, **PLAIN),
-    DLRegressor(**SHORT, optimizer="sgd", learning_rate=0.05, momentum=0.9),
+    DLRegressor(**SHORT, optimizer="sgd", learning_rate=0.01, momentum=0.9),
     DLRegressor(**SHORT, normalization="layer"),
     DLRegressor(**SHORT, loss="huber", schedule="one_cycle"),
     DLRegressor(max_epochs=30, module="residual", hidden_layer_sizes=(64, 64)),

@@ -238,6 +238,7 @@ def test_ctrl_c_leaves_a_usable_model_and_a_warning(
     X, y = _data(estimator_class, iris)
     estimator = estimator_class(
         hidden_layer_sizes=(8,),
+        n_members=1,  # one call an epoch
         batch_size=1000,
         early_stopping=early_stopping,
         augmentation=_Interrupting(call),

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_dl import DLClassifier, DLRegressor
 
 SMALL = {
+    "module": "mlp",  # one network, with callbacks and without
     "hidden_layer_sizes": (8,),
     "max_epochs": 6,
     "batch_size": 32,

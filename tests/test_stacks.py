@@ -53,6 +53,9 @@ def job(
     module: Any = "mlp",
     activation: str = "tanh",
     normalization: str | None = None,
+    members: int = 1,
+    folds: bool = False,
+    bins: bool = False,
     optimizer: Any = "adam",
     momentum: float | None = None,
     rms_decay: float | None = None,
@@ -61,16 +64,30 @@ def job(
     n_outputs = N_CLASSES if target == "index" else 2
     settings = {"learning_rate": 0.01, "max_epochs": 3, **recipe}
     fold = examples(held_out, seed + 50, weighted=weighted, target=target) if held_out else None
+    rows = examples(n_rows, seed, weighted=weighted, target=target)
     return FitJob(
-        architecture=Architecture(module, N_FEATURES, n_outputs, (8, 5), activation, normalization),
+        architecture=Architecture(
+            module,
+            N_FEATURES,
+            n_outputs,
+            (8, 5),
+            activation,
+            normalization,
+            binned=(1, 3) if bins else (),
+            n_bins=4 if bins else 0,
+            n_members=members,
+            link="softmax",
+        ),
         loss=loss or classifier_loss("cross_entropy", multilabel=target == "labels"),
         recipe=Recipe(
             optimizer=optimizer_spec(optimizer, momentum=momentum, rms_decay=rms_decay),
             batch_size=BATCH,
             **settings,
         ),
-        examples=examples(n_rows, seed, weighted=weighted, target=target),
+        examples=rows,
         validation=fold,
+        folds=torch.arange(n_rows) % members if folds else None,
+        bins=bins_of(rows.inputs.rows(0, n_rows)) if bins else None,
         seed=seed,
         score="accuracy" if target != "matrix" else "r2",
         dtype=torch.float64,
@@ -93,6 +110,16 @@ class PerModel:
 
     def __call__(self, i: int) -> Any:
         return self.values[i % len(self.values)]
+
+
+def bins_of(x: torch.Tensor) -> torch.Tensor:
+    """Bins of columns 1 and 3 between equal steps, the last one dead."""
+    low, width = x[:, [1, 3]].amin(0), x[:, [1, 3]].std(0)
+    slope = (1 / width).unsqueeze(1).repeat(1, 4)
+    start = low.unsqueeze(1) + width.unsqueeze(1) * torch.arange(4)
+    slope[:, 3] = 0
+    mean = torch.full((2, 4), 0.3, dtype=torch.float64)
+    return torch.stack([slope, -start * slope - mean, mean])
 
 
 class UserNet(nn.Module):
@@ -118,6 +145,25 @@ CASES: dict[str, dict[str, Any]] = {
     "residual": {"module": "residual"},
     "residual, batch norm": {"module": "residual", "normalization": "batch"},
     "user module": {"module": UserNet},
+    "members": {"members": 3, "dropout": PerModel(0.0, 0.2)},
+    "members, residual": {"members": 2, "module": "residual", "normalization": "batch"},
+    "members with folds": {
+        "members": 3,
+        "folds": True,
+        "patience": PerModel(1, 2, 30),
+        "max_epochs": PerModel(8, 12),
+        "learning_rate": PerModel(0.03, 0.1),
+        "weighted": PerModel(True, False),
+    },
+    "bins": {"module": "ensemble", "bins": True, "activation": "relu"},
+    "bins, members with folds": {
+        "module": "auto",
+        "bins": True,
+        "members": 2,
+        "folds": True,
+        "normalization": "layer",
+        "max_epochs": 4,
+    },
     "dropout": {"dropout": PerModel(0.0, 0.2, 0.5)},
     "label smoothing": {"label_smoothing": PerModel(0.0, 0.1, 0.2)},
     "noise": {"augmentation": PerModel(None, augmentation_function("noise"))},

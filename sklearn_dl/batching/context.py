@@ -66,8 +66,9 @@ class batched_fits:  # noqa: N801  named as joblib.parallel_config is
     >>> from sklearn.model_selection import cross_val_score
     >>> from sklearn_dl import DLClassifier, batched_fits
     >>> X, y = load_iris(return_X_y=True)
+    >>> net = DLClassifier(hidden_layer_sizes=(32,), max_epochs=2, random_state=0)
     >>> with batched_fits() as batches:
-    ...     scores = cross_val_score(DLClassifier(max_epochs=2, random_state=0), X, y, cv=5)
+    ...     scores = cross_val_score(net, X, y, cv=5)
     >>> batches.stacks
     [5]
     """

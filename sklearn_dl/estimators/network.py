@@ -48,16 +48,17 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     A dataclass writes ``__init__`` from the annotations, so each parameter and default stands once.
     """
 
-    hidden_layer_sizes: tuple[int, ...] = (256, 256)
+    hidden_layer_sizes: tuple[int, ...] = (128, 128)
     activation: str | Callable[[torch.Tensor], torch.Tensor] = "relu"
     normalization: str | None = None
-    dropout: float = 0.2
+    dropout: float = 0.1
     module: str | Callable[[int, int], torch.nn.Module] = "auto"
+    n_members: int | Literal["auto"] = "auto"
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw"
     learning_rate: float = 0.001
     momentum: float | None = None
     rms_decay: float | None = None
-    weight_decay: float = 0.1
+    weight_decay: float = 0.05
     max_grad_norm: float | None = None
     schedule: str | Callable[[float], float] | None = "cosine"
     decay_every: int | None = None
@@ -85,6 +86,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         "normalization": [StrOptions({"batch", "layer"}), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "module": [StrOptions(set(MODULES)), callable],
+        "n_members": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left"), None],
@@ -232,7 +234,17 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         recipe = fitting.recipe_of(
             self, len(rows), incremental=incremental, watched=held_out is not None
         )
-        architecture = fitting.architecture_of(self, self.encoder_.n_encoded_, self.n_outputs_)
+        loss = self._loss()
+        bins = self._bins(rows, known=resume)
+        architecture = fitting.architecture_of(
+            self,
+            self.encoder_.n_encoded_,
+            self.n_outputs_,
+            bins=bins,
+            n_members=fitting.n_members_of(self, recipe.optimizer),
+            link=loss.link,
+        )
+        stackable = fitting.is_stackable(architecture)
         start = None
         if resume:
             self._check_same_network(architecture)
@@ -241,24 +253,41 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         dtype = self._training_dtype(rows)
         self._network = {**vars(architecture)}
         self._n_partial += 1
+        seed = self._seed + self._n_partial - 1
+        folds = None
+        if self.max_epochs == "auto" and not (recipe.early_stopping or incremental):
+            one_batch = len(rows) <= recipe.batch_size
+            stratify = self._strata(rows) is not None
+            folds = fitting.member_folds(
+                rows, architecture.n_members, seed, stratify=stratify, one_batch=one_batch
+            )
         return FitJob(
             architecture=architecture,
-            loss=self._loss(),
+            loss=loss,
             recipe=recipe,
             examples=fitting.encoded_examples(self.encoder_, rows, dtype),
-            seed=self._seed + self._n_partial - 1,
+            seed=seed,
             validation=None
             if held_out is None
             else fitting.encoded_examples(self.encoder_, held_out, dtype),
             score=self._score_name,
             start=start,
+            folds=folds,
+            bins=torch.from_numpy(bins[1]) if bins[0] else None,
             device=fitting.torch_device(self.device),
             dtype=dtype,
             callbacks=fitting.checked_callbacks(self.callbacks),
             verbose=bool(self.verbose),
             keep_optimizer=incremental or self.warm_start,
-            stackable=fitting.is_stackable(architecture),
+            stackable=stackable,
         )
+
+    def _bins(self, rows: Rows, *, known: bool) -> fitting.Bins:
+        """The bins of the piecewise-linear encoding; a network that goes on keeps its own."""
+        if known:
+            had = fitting.Architecture(**self._network)
+            return had.binned, np.zeros((3, 0, had.n_bins))
+        return fitting.piecewise_bins(self, self.encoder_, rows)
 
     def _check_same_network(self, asked: fitting.Architecture) -> None:
         had = fitting.Architecture(**self._network)

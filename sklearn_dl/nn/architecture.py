@@ -17,11 +17,14 @@ from sklearn_dl.nn.layers import (
     StackedLayerNorm,
     StackedLinear,
 )
+from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.replicated import Replicated
 
-__all__ = ["MODULES", "Architecture", "build"]
+__all__ = ["MODULES", "STRONG", "Architecture", "build"]
 
-MODULES = ("auto", "mlp", "residual")
+MODULES = ("auto", "mlp", "residual", "ensemble")
+#: Those that read piecewise-linear encodings and, unless told otherwise, have several members.
+STRONG = frozenset({"auto", "ensemble"})
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,20 @@ class Architecture:
     Attributes
     ----------
     module : str or callable
-        ``"mlp"``, ``"residual"``, or ``(n_features, n_outputs) -> torch.nn.Module``.
+        One of ``MODULES``, or ``(n_features, n_outputs) -> torch.nn.Module``.
     n_features, n_outputs : int
         Columns of the encoded inputs and of the outputs.
     hidden_layer_sizes : tuple of int
     activation : str or callable
     normalization : {None, "batch", "layer"}
+    binned : tuple of int
+        Inputs that have a piecewise-linear encoding, where ``module`` is one of ``STRONG``.
+    n_bins : int
+        Bins of each.
+    n_members : int
+        Networks whose predictions are averaged; each is a model of the stack.
+    link : {"softmax", "sigmoid", "identity"}
+        How they are averaged, see ``PlainEnsemble``.
     """
 
     module: str | Callable[[int, int], nn.Module]
@@ -45,6 +56,10 @@ class Architecture:
     hidden_layer_sizes: tuple[int, ...] = ()
     activation: str | Callable[[Tensor], Tensor] = "relu"
     normalization: str | None = None
+    binned: tuple[int, ...] = ()
+    n_bins: int = 0
+    n_members: int = 1
+    link: str = "identity"
 
 
 def build(architecture: Architecture, n_models: int) -> Stacked:
@@ -146,14 +161,33 @@ def _mlp(a: Architecture, n_models: int) -> list[Stacked]:
     layers: list[Stacked] = []
     width = a.n_features
     for size in a.hidden_layer_sizes:
-        layers += [
-            StackedLinear(n_models, width, size, bias=a.normalization != "batch"),
-            *_normalization(a.normalization, n_models, size),
-            Activation(a.activation),
-            StackedDropout(),
-        ]
+        linear = StackedLinear(n_models, width, size, bias=a.normalization != "batch")
+        layers += [linear, *_unit(a, n_models, size)]
         width = size
     return [*layers, StackedLinear(n_models, width, a.n_outputs)]
+
+
+def _unit(a: Architecture, n_models: int, size: int) -> list[Stacked]:
+    normalization = _normalization(a.normalization, n_models, size)
+    return [*normalization, Activation(a.activation), StackedDropout()]
+
+
+def _member(a: Architecture, n_models: int) -> list[Stacked]:
+    """The plain network on numbers beside their piecewise-linear encoding, He's initial values.
+
+    The weights of the encodings start at zero (version B of Gorishniy et al. 2024, TabM): the
+    network starts smooth and bends where it pays.
+    """
+    n_silent = len(a.binned) * a.n_bins
+    layers: list[Stacked] = [StackedPiecewise(n_models, a.binned, a.n_bins)] if n_silent else []
+    width, gain = a.n_features + n_silent, 1.0
+    bias = a.normalization != "batch"
+    for size in a.hidden_layer_sizes:
+        linear = StackedLinear(n_models, width, size, bias=bias, gain=gain, n_silent=n_silent)
+        layers += [linear, *_unit(a, n_models, size)]
+        width, gain, n_silent = size, 2.0, 0
+    last = StackedLinear(n_models, width, a.n_outputs, gain=gain, n_silent=n_silent)
+    return [*layers, last]
 
 
 def _residual(a: Architecture, n_models: int) -> list[Stacked]:
@@ -182,7 +216,8 @@ def _residual(a: Architecture, n_models: int) -> list[Stacked]:
 
 
 _LAYERS: dict[str, Callable[[Architecture, int], list[Stacked]]] = {
-    "auto": _mlp,
+    "auto": _member,
+    "ensemble": _member,
     "mlp": _mlp,
     "residual": _residual,
 }

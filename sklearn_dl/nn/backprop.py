@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklearn_dl.nn.architecture import Activation, Sequence
 from sklearn_dl.nn.layers import Batch, Stacked, StackedDropout, StackedLinear
+from sklearn_dl.nn.piecewise import StackedPiecewise
 
 __all__ = ["Chain"]
 
@@ -41,7 +42,11 @@ class Chain:
         """The chain of a network, if it is one."""
         if not isinstance(network, Sequence):
             return None
-        return cls(network.chain) if all(map(_is_plain, network.chain)) else None
+        head, *rest = network.chain
+        plain = (_is_plain(head) or isinstance(head, StackedPiecewise)) and all(
+            map(_is_plain, rest)
+        )
+        return cls(network.chain) if plain else None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Outputs (n_models, rows, n_outputs), keeping what the backward pass needs."""
@@ -59,7 +64,7 @@ class Chain:
 
     def backward(self, gradient: Tensor) -> None:
         """From the gradient at the outputs to the ``grad`` of each parameter, overwritten."""
-        first = self._layers[0]
+        first = next(layer for layer in self._layers if isinstance(layer, StackedLinear))
         for layer, (kept, out) in zip(reversed(self._layers), reversed(self._tape), strict=True):
             if isinstance(layer, StackedLinear):
                 assert kept is not None

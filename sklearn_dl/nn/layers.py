@@ -30,6 +30,10 @@ __all__ = [
 #: at a tenth of its speed, and at nearly all of it with the same numbers as 10 rows.
 NARROW = 16
 
+#: Standard deviation of initial biases where weights start by He's rule: kinks do not all start at
+#: the median of a column.
+BIAS_DEVIATION = 0.1
+
 #: name -> (function, the torch module that is the same function)
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], type[nn.Module]]] = {
     "relu": (torch.relu, nn.ReLU),
@@ -91,10 +95,31 @@ class StackedLinear(Stacked):
 
     Initial values are ``nn.Linear``'s own: all uniform in ``+-1 / sqrt(F)``. Without ``bias`` where
     a batch normalisation follows, which would take it out again.
+
+    Parameters
+    ----------
+    n_models, n_in, n_out : int
+    bias : bool, default=True
+    gain : float or None, default=None
+        Where given, weights start normal with variance ``gain / F`` (He et al. 2015: 2 behind a
+        ReLU) and biases with standard deviation `BIAS_DEVIATION`.
+    n_silent : int, default=0
+        So many last inputs start with weights of zero and do not count in F: the layer starts as
+        if they were not there. Only with ``gain``.
     """
 
-    def __init__(self, n_models: int, n_in: int, n_out: int, *, bias: bool = True) -> None:
+    def __init__(
+        self,
+        n_models: int,
+        n_in: int,
+        n_out: int,
+        *,
+        bias: bool = True,
+        gain: float | None = None,
+        n_silent: int = 0,
+    ) -> None:
         super().__init__()
+        self.gain, self.n_silent = gain, n_silent
         self.weight = nn.Parameter(torch.empty(n_models, n_in, n_out))
         self.bias = nn.Parameter(torch.empty(n_models, 1, n_out)) if bias else None
 
@@ -131,12 +156,21 @@ class StackedLinear(Stacked):
     @torch.no_grad()
     def reset(self, model: int, generator: Generator) -> None:
         """Draw the initial values of one model."""
-        bound = 1 / math.sqrt(max(1, self.weight.shape[1]))
+        n_in = self.weight.shape[1]
+        bound = 1 / math.sqrt(max(1, n_in))
         for parameter in self.parameters():
             row = parameter[model]
             # drawn in float64 whatever the dtype, so that the dtype does not change the draw
             drawn = torch.empty(row.shape, dtype=torch.float64, device=generator.device)
-            row.copy_(drawn.uniform_(-bound, bound, generator=generator))
+            if self.gain is None:
+                drawn.uniform_(-bound, bound, generator=generator)
+            elif parameter is self.bias:
+                drawn.normal_(0, BIAS_DEVIATION, generator=generator)
+            else:
+                heard = max(1, n_in - self.n_silent)
+                drawn.normal_(0, math.sqrt(self.gain / heard), generator=generator)
+                drawn[n_in - self.n_silent :] = 0
+            row.copy_(drawn)
 
     def plain(self, model: int) -> nn.Module:
         """One model as ``nn.Linear``."""

@@ -56,8 +56,9 @@ def _check(estimator: NetworkEstimator) -> None:
             stack = build(architecture, 1)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"a network cannot be built ({error})") from error
+    members = (architecture.n_members,) if architecture.n_members > 1 else ()
     wanted = {
-        name: tuple(value.shape[1:])
+        name: (*members, *value.shape[1:])
         for name, value in (*stack.named_parameters(), *stack.named_buffers())
     }
     found = {

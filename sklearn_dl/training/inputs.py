@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-__all__ = ["DenseInputs", "Inputs", "SparseInputs"]
+__all__ = ["DenseInputs", "Inputs", "SomeInputs", "SparseInputs"]
 
 
 class Inputs(Protocol):
@@ -109,3 +109,48 @@ class SparseInputs:
     def to(self, device: torch.device) -> Self:
         """The rows stay where they are; batches go to the device."""
         return self
+
+
+@dataclass(frozen=True)
+class SomeInputs:
+    """Some rows of other inputs, which are shared, not copied.
+
+    Attributes
+    ----------
+    whole : Inputs
+    index : Tensor of shape (n_rows,), int64
+        Positions of the rows in ``whole``.
+    """
+
+    whole: Inputs
+    index: Tensor
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.index)
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the encoded rows."""
+        return self.whole.n_features
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held beside the shared ones."""
+        return self.index.nbytes
+
+    def take(self, index: Tensor, out: Tensor) -> None:
+        """Write the rows ``index`` to ``out``."""
+        self.whole.take(self.index[index], out)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows [start, stop), copied."""
+        index = self.index[start:stop]
+        first = self.whole.rows(0, 1)
+        out = first.new_empty(len(index), self.n_features)
+        self.whole.take(index, out)
+        return out
+
+    def to(self, device: torch.device) -> SomeInputs:
+        """The same rows, served on a device."""
+        return SomeInputs(self.whole.to(device), self.index.to(device))

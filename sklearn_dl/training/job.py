@@ -87,6 +87,8 @@ class Recipe:
     early_stopping: bool = False
     n_iter_no_change: int = 10
     tol: float = 1e-4
+    # epochs without a lower loss on the rows that members left out, after which they stop
+    patience: int = 10
 
 
 @dataclass
@@ -122,6 +124,12 @@ class FitJob:
         Score on the validation rows beside their loss.
     start : ModelState or None
         Where to go on from; None: fresh initial values.
+    left_out : Examples or None
+        Rows that this model does not learn from and its team is stopped by.
+    folds : Tensor of shape (n_rows,), int64, or None
+        The member that leaves out each row; None: all learn from all rows.
+    bins : Tensor of shape (3, n_binned, n_bins) or None
+        Slope, offset and mean of each bin of the piecewise-linear encoding.
     device, dtype
         Where and in which precision to train.
     callbacks : sequence
@@ -143,6 +151,9 @@ class FitJob:
     validation: Examples | None = None
     score: Score | None = None
     start: ModelState | None = None
+    left_out: Examples | None = None
+    folds: Tensor | None = None
+    bins: Tensor | None = None
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
     callbacks: Sequence[Any] = ()
@@ -169,6 +180,7 @@ class FitJob:
             self.recipe.batch_size,
             (str(self.device), self.dtype, self.score),
             self.validation is None,
+            self.folds is None,
         )
         try:
             hash(key)
@@ -197,6 +209,11 @@ class FitJob:
         return self.recipe.max_epochs
 
     @property
+    def n_members(self) -> int:
+        """Networks to train."""
+        return self.architecture.n_members
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the arrays the job holds."""
         parts = [self.examples] if self.validation is None else [self.examples, self.validation]
@@ -206,8 +223,9 @@ class FitJob:
     def n_parameters(self) -> int:
         """Learnable numbers of a shipped architecture of plain layers; an estimate otherwise."""
         a = self.architecture
-        sizes = (a.n_features, *a.hidden_layer_sizes, a.n_outputs)
-        return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        n_inputs = a.n_features + len(a.binned) * a.n_bins
+        sizes = (n_inputs, *a.hidden_layer_sizes, a.n_outputs)
+        return a.n_members * sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
 
 
 @dataclass

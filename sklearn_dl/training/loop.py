@@ -16,12 +16,15 @@ from torch import Tensor
 
 from sklearn_dl.losses import loss_and_gradient
 from sklearn_dl.nn import Batch, Chain, build
+from sklearn_dl.nn.ensemble import averaged
 from sklearn_dl.nn.layers import StackedDropout
+from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.randomness import private_random
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.training.batches import Batches, Step, padded
 from sklearn_dl.training.inputs import DenseInputs
 from sklearn_dl.training.job import Examples, FitJob, ModelState
+from sklearn_dl.training.members import joined
 from sklearn_dl.training.model import Model
 from sklearn_dl.training.parameters import ParameterMatrix
 from sklearn_dl.training.updates import StackOptimizer
@@ -52,6 +55,7 @@ class Stack:
         for i, (model, state) in enumerate(zip(models, states, strict=True)):
             if state is None:
                 self.network.reset(i, model.generator)
+                self._load_bins(i, model.job.bins)
             else:
                 self.parameters.load(i, state)
         self._arm_noise()
@@ -67,6 +71,7 @@ class Stack:
         self._first = first or [self.parameters.row(i) for i in range(len(models))]
         self._last_steps = {m.n_steps - 1 for m in models}
         self._held_out = _held_out([m.job.validation for m in models], job.device, job.dtype)
+        self._left_out = _held_out([m.job.left_out for m in models], job.device, job.dtype)
         self._first_loss: Tensor | None = None
 
     def _arm_noise(self) -> None:
@@ -78,6 +83,12 @@ class Stack:
                 module.arm(rates, generators, shared)
             elif isinstance(module, Replicated) and not self.models[0].job.stackable:
                 module.generators = generators
+
+    def _load_bins(self, model: int, bins: Tensor | None) -> None:
+        if bins is not None:
+            for module in self.network.modules():
+                if isinstance(module, StackedPiecewise):
+                    module.load(model, bins)
 
     def bind(self, n_models: int) -> None:
         """Let the first ``n_models`` models take part in the next steps."""
@@ -186,12 +197,43 @@ class Stack:
 
     @torch.no_grad()
     def evaluate(self) -> list[tuple[float, float]]:
-        """Loss and score of each model on its validation rows; NaN where it has none."""
+        """Loss and score of each model's team on its validation rows; NaN where it has none."""
         if self._held_out is None:
             return [(math.nan, math.nan)] * len(self.models)
         loss, outputs = self._evaluated(*self._held_out)
-        scores = _scores(self.models[0].job, outputs, *self._held_out[1:])
-        return list(zip(loss.tolist(), scores, strict=True))
+        target, share = self._held_out[1:]
+        found = list(
+            zip(loss.tolist(), _scores(self.models[0].job, outputs, target, share), strict=True)
+        )
+        for places in self._teams():  # members watch the same rows: their mean is judged
+            mean = averaged(outputs[places], self.loss.link).unsqueeze(0)
+            rows = slice(places[0], places[0] + 1)
+            value = float((self.loss(mean, target[rows]) * share[rows]).sum())
+            (score,) = _scores(self.models[0].job, mean, target[rows], share[rows])
+            for place in places:
+                found[place] = value, score
+        return found
+
+    def _teams(self) -> list[list[int]]:
+        """Places of the models of each team of several."""
+        teams: dict[int, list[int]] = {}
+        for place, model in enumerate(self.models):
+            teams.setdefault(model.team, []).append(place)
+        return [places for places in teams.values() if len(places) > 1]
+
+    @torch.no_grad()
+    def evaluate_left_out(self) -> list[float]:
+        """What each model's team loses on the rows that its members leave out; NaN without any."""
+        if self._left_out is None:
+            return [math.nan] * len(self.models)
+        loss, _ = self._evaluated(*self._left_out)
+        found = loss.tolist()
+        for places in self._teams():
+            weights = [_total(self.models[place].job.left_out) for place in places]
+            summed = sum(w * found[place] for w, place in zip(weights, places, strict=True))
+            for place in places:
+                found[place] = summed / sum(weights)
+        return found
 
     def _evaluated(
         self, folds: list[Examples], target: Tensor, share: Tensor
@@ -216,6 +258,7 @@ class Stack:
         """Close the epoch for every model: history, stopping rules, divergence."""
         totals, norms = self._totals.tolist(), self.optimizer.norms.tolist()
         seconds = time.perf_counter() - self._begun
+        left_out = self.evaluate_left_out()
         if self._first_loss is not None:
             for model, value in zip(self.models, self._first_loss.tolist(), strict=True):
                 model.note_start(value)
@@ -225,14 +268,30 @@ class Stack:
             record = {
                 "train_loss": totals[i] / model.job.n_rows,
                 "valid_loss": held_out[i][0],
+                "left_out_loss": left_out[i],
                 "valid_score": held_out[i][1],
                 "learning_rate": self.optimizer.rate(i),
                 "gradient_norm": norms[i],
                 "seconds": seconds,
             }
-            model.end_epoch(record, partial(self.row, i), partial(self.row, i, before=True))
+            model.end_epoch(
+                record,
+                partial(self.row, i),
+                partial(self.row, i, before=True),
+                partial(self._team_state, model.team),
+            )
+        ended = {model.team for model in self.models if model.done}
+        for i, model in enumerate(self.models):
+            if model.team in ended and not model.done:
+                model.finish(partial(self.row, i))
         self.settle()
         self._before, self._earlier = self.parameters.snapshot(), self._before
+
+    def _team_state(self, team: int) -> ModelState:
+        rows = sorted(
+            (model.member, i) for i, model in enumerate(self.models) if model.team == team
+        )
+        return joined([self.row(i) for _, i in rows])
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -248,7 +307,7 @@ class Stack:
         for i, loss in zip(ended, losses, strict=True):
             model = self.models[i]
             # an explosion is none where running averages lag behind the weights
-            sound = partial(model.sound, finite_only=self.parameters.has_buffers)
+            sound = partial(model.sound, finite_only=self.parameters.has_averages)
             kept = None
             if not sound(loss):
                 older = [self.parameters.row(i, s) for s in (self._before, self._earlier)]
@@ -288,6 +347,13 @@ class Stack:
         for i in going:
             self.models[i].optimizer_state = self.optimizer.row(i)
         return Stack([self.models[i] for i in going], states, [self._first[i] for i in going])
+
+
+def _total(examples: Examples | None) -> float:
+    """Joint weight of rows."""
+    if examples is None:
+        return 0.0
+    return float(len(examples)) if examples.weight is None else float(examples.weight.sum())
 
 
 def _held_out(

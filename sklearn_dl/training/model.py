@@ -24,10 +24,13 @@ def steps_per_epoch(n_rows: int, batch_size: int) -> int:
 
 
 class Model:
-    """The state of one job that is not a tensor of the stack."""
+    """The state of one job that is not a tensor of the stack.
 
-    def __init__(self, job: FitJob) -> None:
-        self.job = job
+    Models of one ``team`` watch the same loss and end together.
+    """
+
+    def __init__(self, job: FitJob, team: int = 0, member: int = 0) -> None:
+        self.job, self.team, self.member = job, team, member
         recipe = job.recipe
         self.n_steps = steps_per_epoch(job.n_rows, recipe.batch_size)
         seeds = torch.Generator().manual_seed(job.seed)
@@ -97,7 +100,11 @@ class Model:
             self._start_loss = max(loss, 0.01)
 
     def end_epoch(
-        self, record: EpochRecord, now: Callable[[], ModelState], before: Callable[[], ModelState]
+        self,
+        record: EpochRecord,
+        now: Callable[[], ModelState],
+        before: Callable[[], ModelState],
+        team_now: Callable[[], ModelState],
     ) -> None:
         """Take the epoch into account and decide whether to go on.
 
@@ -107,6 +114,8 @@ class Model:
             ``train_loss``, ``valid_loss`` and the other columns of the history.
         now, before : callable
             Give the model's numbers after and before this epoch.
+        team_now : callable
+            Gives those of its whole team, with a leading axis where that is several.
         """
         self.epoch += 1
         loss = record["train_loss"]
@@ -120,11 +129,13 @@ class Model:
                 "" if self.job.validation is None else f", validation {record['valid_loss']:.6g}"
             )
             print(f"Epoch {self.epoch}: training loss {loss:.6g}{held_out}")
-        watched = record["valid_loss"] if self.job.validation is not None else loss
+        watched = loss if self.job.validation is None else record["valid_loss"]
+        if self.job.left_out is not None:
+            watched = record["left_out_loss"]
         stop = self._watch(watched, now)
         self._lower_on_plateau(watched)
         if self.job.on_epoch is not None:
-            stop |= self.job.on_epoch(record, now)
+            stop |= self.job.on_epoch(record, team_now)
         if stop or self.epoch >= self.job.recipe.max_epochs:
             self.finish(now)
 

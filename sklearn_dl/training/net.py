@@ -106,7 +106,7 @@ class StackNet(skorch.NeuralNet):
         except StopTraining:
             pass
         except KeyboardInterrupt:
-            if len(self.models) > 1:
+            if len({model.team for model in self.models}) > 1:
                 raise
             self.interrupted = True
         for i, model in enumerate(self.stack.models):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_dl.nn import Stacked
+from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.training.job import ModelState
 
 __all__ = ["ParameterMatrix"]
@@ -67,9 +68,9 @@ class ParameterMatrix:
         torch._foreach_copy_(self._gradients, drawn)
 
     @property
-    def has_buffers(self) -> bool:
-        """Whether the network keeps numbers that no gradient moves, such as running averages."""
-        return bool(self._buffers)
+    def has_averages(self) -> bool:
+        """Whether the network keeps numbers that training moves without a gradient."""
+        return any(not isinstance(module, StackedPiecewise) for _, module, *_ in self._buffers)
 
     def tensors(self) -> list[nn.Parameter]:
         """The layers' own views, one a parameter."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
 from sklearn_dl.training.job import FitJob, FitResult
+from sklearn_dl.training.members import combined, members
 from sklearn_dl.training.model import Model
 from sklearn_dl.training.net import StackNet
 from sklearn_dl.training.threads import limited_threads, threads_for
@@ -19,19 +20,24 @@ def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
     A model that diverges ends with its error in its result and does not disturb the others. Ctrl-C
     ends a single fit with its weights so far; with several it passes through.
     """
-    models = [Model(job) for job in jobs]
+    teams = [members(job) for job in jobs]
+    models = [
+        Model(one, team, member)
+        for team, ones in enumerate(teams)
+        for member, one in enumerate(ones)
+    ]
     order = sorted(range(len(models)), key=lambda i: _place(models[i]))
     flops = sum(6.0 * job.n_parameters * min(job.batch_size, job.n_rows) for job in jobs)
     with limited_threads(threads_for(flops)):
         net = StackNet([models[i] for i in order], jobs[0].callbacks, int(jobs[0].verbose))
         net.fit(None, None)
-    results = []
+    results: list[list[FitResult]] = [[] for _ in jobs]
     for model in models:
         assert model.result is not None
         state = model.result.state
         state.values = {name: value.cpu() for name, value in state.values.items()}
-        results.append(model.result)
-    return results
+        results[model.team].append(model.result)
+    return [combined(team) for team in results]
 
 
 def _place(model: Model) -> tuple[int, str]:

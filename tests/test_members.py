@@ -1,0 +1,178 @@
+"""An ensemble is its members' mean, and they stop together by what they lost on rows left out."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from skorch.callbacks import Callback
+
+from sklearn_dl import PLAIN, DLClassifier, DLRegressor
+from sklearn_dl.fitting import Rows, member_folds
+from sklearn_dl.recipes import N_MEMBERS
+from sklearn_dl.tabular import TabularEncoder, check_table
+from sklearn_dl.tabular.bins import N_BINS, bins_per_column, piecewise_bins
+
+QUICK = {"hidden_layer_sizes": (16,), "learning_rate": 0.01, "random_state": 0}
+
+
+def rows_of(n=60, seed=0):
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(n, 4))
+    return X, (X[:, 0] + 0.5 * rng.normal(size=n) > 0).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y", "mean"),
+    [
+        (DLClassifier(max_epochs=4, **QUICK), 0, lambda z: torch.log(torch.softmax(z, -1).mean(0))),
+        (DLClassifier(max_epochs=4, **QUICK), 1, lambda z: torch.logit(torch.sigmoid(z).mean(0))),
+        (DLRegressor(max_epochs=4, **QUICK), 2, lambda z: z.mean(0)),
+    ],
+    ids=["classes", "labels", "numbers"],
+)
+def test_module_gives_the_mean_prediction_of_the_members(estimator, y, mean):
+    X, labels = rows_of()
+    target = (labels, np.stack([labels, 1 - labels], 1), X[:, 1] + X[:, 0])[y]
+    estimator.fit(X, target)
+    inputs = torch.from_numpy(estimator.encode(X))
+    module = estimator.module_
+    outputs = torch.stack([member(inputs) for member in module.members]).detach()
+    assert len(module.members) == N_MEMBERS
+    assert float(outputs.std(0).min()) > 0
+    torch.testing.assert_close(module(inputs), mean(outputs), rtol=1e-9, atol=1e-9)
+    again = pickle.loads(pickle.dumps(estimator))
+    assert_array_equal(again.predict(X), estimator.predict(X))
+
+
+def test_rows_of_equal_content_are_left_out_by_the_same_member():
+    X, y = rows_of(30)
+    repeats = np.arange(30) % 3 + 1
+    once = member_folds(Rows(X, y, None), 5, seed=7, stratify=True, one_batch=True).numpy()
+    often = Rows(np.repeat(X, repeats, 0), np.repeat(y, repeats), None)
+    folds = member_folds(often, 5, seed=7, stratify=True, one_batch=True)
+    assert_array_equal(np.repeat(once, repeats), folds)
+    for label in (0, 1):  # each member leaves out its share of each class
+        counts = np.bincount(once[y == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_too_few_different_rows_are_left_out_by_nobody():
+    X, y = np.repeat(np.eye(4), 5, 0), np.repeat([0, 1, 0, 1], 5)
+    rows = Rows(X, y, None)
+    assert member_folds(rows, 5, seed=0, stratify=True, one_batch=True) is None
+    assert member_folds(rows, 1, seed=0, stratify=True, one_batch=False) is None
+
+
+@pytest.mark.parametrize("estimator", [DLClassifier, DLRegressor])
+def test_a_weight_is_a_repetition(estimator):
+    X, y = rows_of(24)
+    weight = np.arange(24) % 3
+    kept = weight > 0
+    a = estimator(**QUICK).fit(X, y, sample_weight=weight)
+    b = estimator(**QUICK).fit(np.repeat(X, weight, 0), np.repeat(y, weight))
+    outputs = "predict_proba" if estimator is DLClassifier else "predict"
+    assert a.best_epoch_ == b.best_epoch_
+    assert_allclose(getattr(a, outputs)(X[kept]), getattr(b, outputs)(X[kept]), rtol=1e-7)
+
+
+def test_members_stop_together_where_the_rows_left_out_say_so():
+    X = rows_of(200)[0]
+    noise = np.random.RandomState(1).randint(2, size=200)  # nothing to learn: overfits at once
+    fitted = DLClassifier(**QUICK).fit(X, noise)
+    assert fitted.best_epoch_ < fitted.n_iter_ == fitted.best_epoch_ + 10
+    watched = fitted.history_["valid_loss"]
+    assert int(watched.idxmin()) + 1 == fitted.best_epoch_
+    asked = DLClassifier(max_epochs=23, **QUICK).fit(X, noise)  # all rows, to the last epoch
+    assert asked.n_iter_ == 23
+    assert asked.best_epoch_ is None
+    assert fitted.validation_scores_ is None
+
+
+def test_plain_parameters_train_one_network_to_its_last_epoch():
+    X, y = rows_of()
+    fitted = DLClassifier(**PLAIN, max_epochs=5, random_state=0).fit(X, y)
+    assert fitted.best_epoch_ is None
+    assert [type(layer).__name__ for layer in fitted.module_][::3] == ["Linear"] * 3
+
+
+def test_members_go_on_from_where_they_were():
+    X, y = rows_of(100)
+    net = DLClassifier(**QUICK)
+    for _ in range(3):
+        net.partial_fit(X, y, classes=[0, 1])
+    assert net.n_iter_ == 3
+    before = net.loss_curve_[-1]
+    net.set_params(warm_start=True, max_epochs=10).fit(X, y)
+    assert net.loss_curve_[-1] < before
+    assert len(net.module_.members) == N_MEMBERS
+
+
+def test_one_network_where_several_could_not_train_together():
+    X, y = rows_of()
+
+    class Quiet(Callback):
+        pass
+
+    for alone in ({"callbacks": [Quiet()]}, {"optimizer": torch.optim.LBFGS}):
+        settings = {**QUICK, "max_epochs": 2, **alone}
+        assert not hasattr(DLClassifier(**settings).fit(X, y).module_, "members")
+        with pytest.raises(ValueError, match=r"n_members=3 networks train together.*n_members=1"):
+            DLClassifier(n_members=3, **settings).fit(X, y)
+
+
+def test_any_module_can_have_members():
+    X, y = rows_of()
+    for module in ("mlp", "residual", lambda i, o: torch.nn.Linear(i, o)):
+        fitted = DLClassifier(module=module, n_members=2, max_epochs=3, **QUICK).fit(X, y)
+        assert len(fitted.module_.members) == 2
+    with pytest.raises(ValueError, match="draws random numbers"):
+        DLClassifier(
+            module=lambda i, o: torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(i, o)),
+            n_members=2,
+        ).fit(X, y)
+
+
+# piecewise-linear encoding
+
+
+def test_bins_hold_equal_shares_and_are_centred():
+    values = np.random.RandomState(0).lognormal(size=4001)
+    bins = piecewise_bins(values, None, 0.0, 1.0, clip=False, n_bins=N_BINS)
+    encoded = np.clip(values[:, None] * bins[0] + bins[1], -bins[2], 1 - bins[2])
+    # uniform within a bin up to the density's slope there; the last bin holds the long tail
+    assert np.abs(encoded.mean(0)).max() < 0.03
+    above = (encoded >= 1 - bins[2] - 1e-12).mean(0)
+    assert_allclose(above, 1 - np.arange(1, N_BINS + 1) / N_BINS, atol=1e-3)
+
+
+def test_bins_of_weights_are_those_of_repetitions():
+    rng = np.random.RandomState(0)
+    values, weights = rng.normal(size=50), rng.randint(1, 4, size=50)
+    a = piecewise_bins(values, weights.astype(float), 0.1, 2.0, clip=True, n_bins=8)
+    b = piecewise_bins(np.repeat(values, weights), None, 0.1, 2.0, clip=True, n_bins=8)
+    assert_allclose(a, b, rtol=1e-12)
+
+
+def test_two_values_have_no_bins_and_wide_tables_have_fewer():
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.normal(size=99), rng.randint(2, size=99), np.full(99, 3.0)])
+    X[5, 0] = np.nan
+    encoder = TabularEncoder()
+    table = check_table(encoder, X, reset=True)
+    columns, bins = encoder.fit(X).piecewise_bins(table)
+    assert columns == (0,)
+    assert bins.shape == (3, 1, N_BINS)
+    assert np.isfinite(bins).all()
+    assert bins_per_column(64) == 8
+    assert bins_per_column(200) == 0
+
+
+def test_a_bend_at_a_quantile_is_learnt_that_a_line_cannot_follow():
+    rng = np.random.RandomState(0)
+    X = rng.uniform(-1, 1, size=(400, 1))
+    y = np.abs(X[:, 0])
+    linear = {"hidden_layer_sizes": (), "learning_rate": 0.05, "max_epochs": 60, "random_state": 0}
+    assert DLRegressor(module="mlp", **linear).fit(X, y).score(X, y) < 0.1
+    assert DLRegressor(module="ensemble", **linear).fit(X, y).score(X, y) > 0.95
