@@ -12,8 +12,9 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import cross_val_score
 
-from sklearn_dl import PLAIN, DLClassifier, DLRegressor
+from sklearn_dl import PLAIN, DLClassifier, DLRegressor, batched_fits
 from sklearn_dl.training import DivergenceError
 
 SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 5, "random_state": 0}
@@ -248,6 +249,18 @@ def test_ctrl_c_leaves_a_usable_model_and_a_warning(
         assert estimator.fit(X, y) is estimator
     assert estimator.n_iter_ == len(estimator.history_) == len(estimator.loss_curve_) == epochs
     _assert_predicts(estimator, X)
+
+
+def test_ctrl_c_from_the_keyboard_ends_fits_that_train_together(iris):
+    timer = threading.Timer(0.5, _thread.interrupt_main)
+    estimator = DLClassifier(**PLAIN | {"max_epochs": 1_000_000}, random_state=0)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt), batched_fits() as batches:
+            cross_val_score(estimator, *iris, cv=5)
+    finally:
+        timer.cancel()
+    assert not batches.stacks
 
 
 def test_ctrl_c_from_the_keyboard_ends_a_long_fit(iris):

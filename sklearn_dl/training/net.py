@@ -97,6 +97,11 @@ class StackNet(skorch.NeuralNet):
 
     # the epoch loop
 
+    @property
+    def n_teams(self) -> int:
+        """How many fits are trained: the members of an ensemble are one."""
+        return len({model.team for model in self.models})
+
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> StackNet:
@@ -106,9 +111,9 @@ class StackNet(skorch.NeuralNet):
         except StopTraining:
             pass
         except KeyboardInterrupt:
-            if len({model.team for model in self.models}) > 1:
-                raise
             self.interrupted = True
+            if self.n_teams > 1:
+                return self  # skorch would swallow it here: `train_stack` raises it again
         for i, model in enumerate(self.stack.models):
             if not model.done:
                 with torch.no_grad():

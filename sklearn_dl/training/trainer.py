@@ -31,6 +31,8 @@ def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
     with limited_threads(threads_for(flops)):
         net = StackNet([models[i] for i in order], jobs[0].callbacks, int(jobs[0].verbose))
         net.fit(None, None)
+    if net.interrupted and net.n_teams > 1:
+        raise KeyboardInterrupt
     results: list[list[FitResult]] = [[] for _ in jobs]
     for model in models:
         assert model.result is not None
