@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sklearn_dl.diagnosis.brakes import Brakes, brake_settings
-from sklearn_dl.diagnosis.probes import Probes
+from sklearn_dl.diagnosis.probes import SAVINGS, Probes
 from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.recipes import auto_max_epochs
@@ -60,9 +60,13 @@ class Remedy:
 
 
 def changes(subject: Subject, params: Params) -> Params:
-    """Only what differs from the estimator as it is."""
+    """Only what differs from the estimator as it is, and is more than a saving of the probe."""
     now = subject.core.get_params(deep=False)
-    return {name: value for name, value in params.items() if now.get(name, value) != value}
+    return {
+        name: value
+        for name, value in params.items()
+        if now.get(name, value) != value and name not in SAVINGS
+    }
 
 
 def _measured(subject: Subject, params: Params, action: str, why: str, gain: Estimate) -> Remedy:

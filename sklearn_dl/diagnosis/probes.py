@@ -40,6 +40,7 @@ RATES = {"quick": (2e-3,), "standard": (1e-2, 2e-3), "thorough": (1e-2, 2e-3, 5e
 RESTARTS = {"quick": 2, "standard": 3, "thorough": 8}  # of tiny networks, at each rate
 MIN_STEPS = 1500  # a strong optimizer gets this many steps at least, or the user's number
 MAX_EPOCHS = 400
+SAVINGS = frozenset({"n_members"})  # what a probe does to be cheap, and no remedy takes over
 MAX_BATCH = 128  # small batches make steps cheap, and the noise helps to leave plateaus
 LIFTED = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augmentation": None}
 
@@ -121,6 +122,7 @@ def strong_params(subject: Subject, n_train: int, rate: float) -> Params:
         "max_epochs": max(epochs, enough),
         "early_stopping": False,
         "warm_start": False,
+        "n_members": 1,  # equal members are one network: a bound, at a fifth of the cost
     }
     if subject.task == "classification" and subject.setting("loss") == "mse":
         params["loss"] = "cross_entropy"
@@ -231,10 +233,12 @@ def run_probes(
     wide, wide_fit = strong, strong_fit
     if second:
         rate = strong["learning_rate"]
-        asked = [wide_params(subject, len(train), r) for r in sorted({rate, 2e-3})]
+        rates = sorted({rate, 2e-3}) if large else []  # width is asked about the training loss only
+        asked = [wide_params(subject, len(train), r) for r in rates]
         free = lifted_params(subject, len(train), rate)
         fits = bench.fit([*asked, *([] if free is None else [free])])
-        wide, wide_fit = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]))
+        if asked:
+            wide, wide_fit = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]))
         lifted = None if free is None else fits[-1]
         n_wide = len(fits)
     split, remedy = None, None
@@ -257,10 +261,10 @@ def run_probes(
         split or _split(bench, first, strong_fit, wide_fit, reference[train]),
         strong,
         {} if lifted is None else lifted[0],
-        wide if second else {},
+        wide if second and large else {},
         bench.gain(first, strong_fit),
         unknown if lifted is None else bench.gain(first, lifted[1]),
-        bench.gain(first, wide_fit) if second else unknown,
+        bench.gain(first, wide_fit) if second and large else unknown,
         len(train),
         bench.n_fits - n_wide,
         n_wide,
