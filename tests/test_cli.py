@@ -163,7 +163,7 @@ def test_a_warning_is_shown_once_and_in_one_line(capsys):
 def test_without_a_table_the_embedded_one_is_diagnosed(capsys):
     status, out, err = run(capsys, *QUICK)
     assert (status, err) == (0, "")
-    assert "embedded table (breast cancer): 426 rows, 30 columns" in out
+    assert "embedded table (breast cancer): 569 rows, 30 columns" in out
     assert any(f"Verdict: {v.value}" in out for v in Verdict)
 
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from sklearn_dl.datasets import default_table
 
@@ -72,11 +71,7 @@ def read_problem(options: argparse.Namespace) -> Problem:
             raise InputError(
                 "--target, --test, --groups and --time need a table: sklearn-dl diagnose TABLE ..."
             )
-        # The rows are shuffled by nature; a quarter plays the test table so that the demonstration
-        # shows every step.
-        frame, test = train_test_split(
-            frame, test_size=0.25, random_state=0, stratify=frame["target"]
-        )
+        test = None
     else:
         frame, name = _numbers(read_table(options.table), remarks), options.table
         target = _target_column(frame, options.target, name)
