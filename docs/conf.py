@@ -57,7 +57,12 @@ _FITTED_NAME = re.compile(r"(`+[^`]*`+)|(?<![\w\\])(\w*[^\W_])_(?![\w_`])")
 
 def _escape_fitted_names(app, what, name, obj, options, lines):
     """``classes_`` in plain text is scikit-learn's word, not reST's reference to "classes"."""
-    lines[:] = [_FITTED_NAME.sub(lambda m: m[1] or rf"{m[2]}\_", line) for line in lines]
+    lines[:] = [
+        line
+        if line.lstrip().startswith((">>>", "..."))  # code, where torch's names end so too
+        else _FITTED_NAME.sub(lambda m: m[1] or rf"{m[2]}\_", line)
+        for line in lines
+    ]
 
 
 def setup(app):

@@ -23,7 +23,13 @@ def simulation():
     return module
 
 
-CHEAP = ("too simple", "over-regularised, 60 rows", "shifted test rows", "20 new groups")
+# entries whose truth the setting knows
+CHEAP = {
+    "too simple": {"reference", "approximation"},
+    "over-regularised, 60 rows": {"reference"},
+    "shifted test rows": {"reference", "mismatch"},
+    "20 new groups": {"reference", "mismatch"},
+}
 
 
 @pytest.mark.slow
@@ -31,7 +37,7 @@ CHEAP = ("too simple", "over-regularised, 60 rows", "shifted test rows", "20 new
 def test_intervals_cover_the_truth(simulation, name):
     lines = simulation.coverage(name, DRAWS)
     least = stats.binom.ppf(0.001, DRAWS, 0.90) / DRAWS
-    assert len(lines) >= 2
+    assert {entry for _, entry, *_ in lines} >= CHEAP[name]
     assert all(hit >= least for *_, hit in lines)
 
 
