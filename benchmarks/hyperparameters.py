@@ -1,8 +1,8 @@
 """What does tuning one hyperparameter bring, and what does a wrong value cost?
 
-For each table one hyperparameter at a time takes the values of GRID, all others stay. Cross-validation
-on the training rows chooses a value, which is judged on test rows that nobody saw, beside the
-starting point on the same rows. Started from the defaults and from the network of the textbook
+For each table one hyperparameter at a time takes the values of GRID, all others stay.
+Cross-validation on the training rows chooses a value, which is judged on test rows that nobody saw,
+beside the starting point on the same rows. Started from the defaults and from the network of the textbook
 (PLAIN). A line a table is appended to a cache, so an interrupted run goes on:
 ``python benchmarks/hyperparameters.py --data FOLDER``.
 """
@@ -104,7 +104,7 @@ def measure(data: Path, table: str, start: str, repeat: int) -> list[dict[str, A
                 "cv": cv.tolist(),
                 "test": losses,
                 "seconds": seconds,
-            }  # fmt: skip
+            }
         )
     return records
 
