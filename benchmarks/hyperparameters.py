@@ -2,8 +2,8 @@
 
 For each table one hyperparameter at a time takes the values of GRID, all others stay.
 Cross-validation on the training rows chooses a value, which is judged on test rows that nobody saw,
-beside the starting point on the same rows. Started from the defaults and from the network of the textbook
-(PLAIN). A line a table is appended to a cache, so an interrupted run goes on:
+beside the starting point on the same rows. Started from the defaults and from the network of the
+textbook (PLAIN with Adam). Results are appended to a cache, so an interrupted run goes on:
 ``python benchmarks/hyperparameters.py --data FOLDER``.
 """
 
