@@ -22,6 +22,7 @@ __all__ = [
     "Loss",
     "classifier_loss",
     "loss_and_gradient",
+    "over_classes",
     "regressor_loss",
 ]
 
@@ -75,7 +76,7 @@ def loss_and_gradient(
     """
     weight = share.unsqueeze(-1)
     if loss.function is softmax_cross_entropy and _is_zero(smoothing):
-        log_p = torch.log_softmax(outputs, -1)
+        log_p = over_classes(torch.log_softmax, outputs)
         index = target.unsqueeze(-1)
         losses = log_p.gather(-1, index).squeeze(-1).neg_()
         # share (p - onehot)
@@ -96,13 +97,26 @@ def _is_zero(smoothing: Tensor | float) -> bool:
     return not isinstance(smoothing, Tensor) and smoothing == 0.0
 
 
+#: Along the last axis torch takes the few classes of one row at a time. Up to so many classes, and
+#: from so many outputs on, it is faster across rows that lie side by side: loss and gradient of 64
+#: models of 32 rows and 10 classes took a fifth of the time, of one model of 128 rows two thirds.
+FEW_CLASSES, MANY_OUTPUTS = 32, 320
+
+
+def over_classes(function: Callable[[Tensor, int], Tensor], outputs: Tensor) -> Tensor:
+    """``torch.softmax`` or ``torch.log_softmax`` over the last axis, in the faster layout."""
+    few = outputs.dim() > 1 and outputs.shape[-1] <= FEW_CLASSES
+    if few and outputs.numel() >= MANY_OUTPUTS:
+        return function(outputs.mT.contiguous(), -2).mT
+    return function(outputs, -1)
+
+
 def softmax_cross_entropy(outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
     """``-sum_k q_k log p_k`` with ``q = (1 - e) onehot + e / K`` (Szegedy et al. 2016, eq. 3)."""
-    if _is_zero(smoothing):
-        flat = F.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none")
-        return flat.view(target.shape)
-    log_p = torch.log_softmax(outputs, -1)
+    log_p = over_classes(torch.log_softmax, outputs)
     hit = -log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    if _is_zero(smoothing):
+        return hit
     return (1 - smoothing) * hit - smoothing * log_p.mean(-1)
 
 
@@ -113,7 +127,7 @@ def softmax_squared_error(outputs: Tensor, target: Tensor, smoothing: Tensor | f
     if not _is_zero(smoothing):
         spread = smoothing.unsqueeze(-1) if isinstance(smoothing, Tensor) else smoothing
         q = q * (1 - spread) + spread / n_classes
-    return (torch.softmax(outputs, -1) - q).square().sum(-1)
+    return (over_classes(torch.softmax, outputs) - q).square().sum(-1)
 
 
 def _smoothed_labels(target: Tensor, smoothing: Tensor | float) -> Tensor:

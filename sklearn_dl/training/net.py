@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from torch import Tensor
 
+from sklearn_dl.losses import over_classes
 from sklearn_dl.nn import Batch
 from sklearn_dl.training.batches import Step
 from sklearn_dl.training.job import Examples, Score
@@ -237,7 +238,7 @@ class StackNet(skorch.NeuralNet):
 
 
 def _softmax(outputs: Tensor) -> Tensor:
-    return torch.softmax(outputs, -1)
+    return over_classes(torch.softmax, outputs)
 
 
 def _identity(outputs: Tensor) -> Tensor:
