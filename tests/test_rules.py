@@ -4,10 +4,14 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from sklearn_dl.diagnosis.rules import (
     ALPHA,
+    SHIFT_SCALE,
+    SHIFTED,
     Findings,
     Gap,
     Verdict,
@@ -17,6 +21,7 @@ from sklearn_dl.diagnosis.rules import (
     margin,
     no_signal_limit,
     settled,
+    shift_given,
 )
 
 M = 0.05
@@ -27,6 +32,7 @@ LARGE = Gap(0.5, 0.01, 1e-9, 0.52)
 LARGER = Gap(0.8, 0.01, 1e-9, 0.82)
 SMALL = Gap(0.0, 0.01, 0.5, 0.02)
 OPEN = Gap(0.06, 0.05, 0.12, 0.14)
+UNCLEAR = Gap(0.1, 0.05, 0.06, 0.18)  # of test rows, of which most are held out at random
 
 
 def findings(**changes):
@@ -64,7 +70,7 @@ def expected(f):
     for name, verdict in named.items():
         if large[name]:
             return verdict
-    return "inconclusive" if OPEN in gaps(f).values() else "good"
+    return "inconclusive" if {OPEN, UNCLEAR} & set(gaps(f).values()) else "good"
 
 
 def gaps(f):
@@ -79,7 +85,12 @@ def gaps(f):
 LOOKS = (SMALL, OPEN, LARGE, LARGER)
 TABLE = list(
     itertools.product(
-        LOOKS, LOOKS, (None, *LOOKS), (SIGNAL, NO_SIGNAL), (None, 0.1, 0.9), (0.0, 0.2, 0.5, 1.0)
+        LOOKS,
+        LOOKS,
+        (None, SMALL, UNCLEAR, LARGE, LARGER),
+        (SIGNAL, NO_SIGNAL),
+        (None, 0.1, 0.9),
+        (0.0, 0.2, 0.5, 1.0),
     )
 )
 
@@ -158,7 +169,11 @@ def test_probabilities_sum_to_one_over_all_verdicts_in_every_row():
 def test_a_verdict_that_was_earned_is_also_the_most_probable():
     for row in TABLE:
         decision = decide(case(row))
-        if OPEN in row or row[3] is NO_SIGNAL or decision.verdict is Verdict.INCONCLUSIVE:
+        if (
+            {OPEN, UNCLEAR} & set(row[:3])
+            or row[3] is NO_SIGNAL
+            or decision.verdict is Verdict.INCONCLUSIVE
+        ):
             continue
         # Two equal gaps share the probability evenly, whichever of them is named.
         top = max(decision.probabilities.values())
@@ -216,6 +231,35 @@ def test_more_rows_than_that_do_settle_it():
     shrunk = 0.06 * math.sqrt(500 / (1.01 * rows))
     after = Gap(0.02, shrunk, 0.4, 0.02 + 1.645 * shrunk)
     assert decide(findings(estimation=after, n_rows=rows)).verdict == "good"
+
+
+@pytest.mark.parametrize("gap", [UNCLEAR, OPEN, LARGE, Gap(-0.1, 0.05, 1.0, 0.0)])
+def test_what_is_believed_of_a_shift_is_bayes_rule_on_a_grid(gap):
+    shift = shift_given(gap, M)
+    size = np.linspace(0, 8 * SHIFT_SCALE * M, 200_001)
+    prior = 2 * stats.norm.pdf(size, 0, SHIFT_SCALE * M)
+    weight = SHIFTED * prior * stats.norm.pdf(gap.value, size, gap.stderr)
+    density = np.trapezoid(weight, size)
+    none = (1 - SHIFTED) * stats.norm.pdf(gap.value, 0, gap.stderr)
+    assert shift.probability == pytest.approx(density / (density + none), rel=1e-5)
+    tail = np.trapezoid(np.where(size > M, weight, 0), size)
+    assert shift.above(M) == pytest.approx(tail / (density + none), rel=1e-3)
+    level = np.array([0.01, 0.6, 0.99])
+    at = shift.quantiles(level)
+    below = [none + np.trapezoid(np.where(size <= x, weight, 0), size) for x in at]
+    reached = np.array(below) / (density + none)
+    assert reached[at > 0] == pytest.approx(level[at > 0], abs=1e-3)
+    assert (reached[at == 0] >= level[at == 0]).all()
+
+
+def test_test_rows_held_out_at_random_seldom_keep_good_from_being_said():
+    said = [decide(findings(mismatch=Gap(z * M, M, 0.1, 1.0))).verdict for z in (-2, 0, 1, 1.25, 2)]
+    assert said == ["good"] * 4 + ["inconclusive"]
+
+
+def test_test_rows_that_can_tell_nothing_do_not_make_a_network_good():
+    vague = Gap(0.0, 100 * M, 0.5, 160 * M)
+    assert decide(findings(mismatch=vague)).verdict == "inconclusive"
 
 
 def test_a_verdict_is_a_plain_string_with_a_meaning():

@@ -19,6 +19,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import expit, log_ndtr, ndtr, ndtri
 
 __all__ = [
     "Decision",
@@ -42,6 +43,8 @@ DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: tw
 CLOSED = 0.9  # nor for a larger network where the same one closes so much
 SURE = 0.01  # level of what is looked at beside the three gaps: brakes, temperature, probes
 UNLIKELY = 1 / 3  # a mismatch above the margin that is not even half as likely as none
+SHIFTED = 0.5  # prior probability that test rows differ at all: most are held out at random
+SHIFT_SCALE = 10.0  # in margins: then it costs about half of what can be learnt (half-normal)
 WIDE = 3.0  # in margins: an estimation gap so large is overfitting though no brake was found
 NO_SIGNAL_SHARE = 0.05  # no reference can be more than 5 % of the prior's loss below the prior
 
@@ -300,7 +303,44 @@ def not_mismatched(gap: Gap | None, m: float) -> bool:
     assert gap is not None
     if not (math.isfinite(gap.stderr) and gap.stderr > 0):
         return False
-    return float(stats.norm.sf((m - gap.value) / gap.stderr)) < UNLIKELY
+    return shift_given(gap, m).above(m) < UNLIKELY
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What is believed of C - B: none with some probability, else a normal cut off at zero."""
+
+    probability: float
+    centre: float
+    width: float
+
+    def above(self, limit: float) -> float:
+        """Probability that test rows cost more than others by more than a limit above zero."""
+        tail = ndtr((self.centre - limit) / self.width) / ndtr(self.centre / self.width)
+        return self.probability * float(tail)
+
+    def quantiles(self, level: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the mixture."""
+        left = np.minimum((1 - level) / self.probability, 1.0)  # probability above, given a shift
+        above = self.centre - self.width * ndtri(left * ndtr(self.centre / self.width))
+        return np.where(left < 1, above, 0.0)
+
+
+def shift_given(gap: Gap, m: float) -> Shift:
+    """What C - B says of a shift of the test rows.
+
+    Rows held out at random do not differ, so that a difference is no matter of degree alone: with
+    probability ``1 - SHIFTED`` there is none, else it is half-normal (a point null and a
+    one-sided alternative, Jeffreys 1961, ch. 5).
+    """
+    scale = SHIFT_SCALE * m
+    spread = math.hypot(scale, gap.stderr)
+    # the product of two normal densities is one again
+    centre, width = gap.value * (scale / spread) ** 2, scale * gap.stderr / spread
+    alike = math.log(1 - SHIFTED) + float(stats.norm.logpdf(gap.value, 0, gap.stderr))
+    differ = math.log(2 * SHIFTED) + float(stats.norm.logpdf(gap.value, 0, spread))
+    differ += float(log_ndtr(centre / width))
+    return Shift(float(expit(differ - alike)), centre, width)
 
 
 def _training_cause(optimization_share: float | None) -> Verdict:
@@ -426,6 +466,9 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     share = np.full(n, f.optimization_share if f.optimization_share is not None else 0.0)
     share = share + (f.optimization_share_stderr or 0.0) * _normal_scores(n, 7)
     m = f.margin
+    if f.mismatch is not None and math.isfinite(f.mismatch.stderr) and f.mismatch.stderr > 0:
+        levels = ndtr(_normal_scores(n, 2))
+        mismatch = shift_given(f.mismatch, f.margin).quantiles(levels)
     large = (training > m) | (remedy > np.maximum(m, braking))
     shifted = (mismatch > m) & (mismatch > np.where(large, training, estimation))
     gains = (braking > m) | (calibration > m)

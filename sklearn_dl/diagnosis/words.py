@@ -80,7 +80,8 @@ def _test_step(m: Measured, decision: Decision) -> Step:
     parts.append(f"and {number(m.reference.value)} for the best reference")
     gaps = [m.claims["estimation"], *([m.claims["mismatch"]] if "mismatch" in m.claims else [])]
     found = any(rules.found(g, m.margin) for g in gaps)
-    settled = all(rules.settled(g, m.margin) for g in gaps)
+    settled = rules.settled(gaps[0], m.margin)
+    settled &= rules.not_mismatched(m.claims.get("mismatch"), m.margin)
     answer = "Yes" if found else "No" if settled else "Cannot tell"
     tail = ""
     if decision.verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
