@@ -17,24 +17,25 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
-from sklearn_dl.augmentation import augmentation_function
 from sklearn_dl.losses import Link
 from sklearn_dl.nn import STRONG, Architecture, PlainEnsemble, build
 from sklearn_dl.nn.replicated import can_be_stacked
 from sklearn_dl.optimizers import OptimizerSpec, optimizer_spec
 from sklearn_dl.recipes import N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
-from sklearn_dl.tabular import Table, TabularEncoder
+from sklearn_dl.tabular import ImageEncoder, ImageShape, Table, TabularEncoder
 from sklearn_dl.training import DenseInputs, Examples, Inputs, ModelState, Recipe, SparseInputs
 from sklearn_dl.training.threads import limited_threads, threads_for
 
 __all__ = [
     "Architecture",
+    "Encoder",
     "Rows",
     "architecture_of",
     "checked_callbacks",
-    "checked_hidden_sizes",
     "checked_rows",
+    "checked_sizes",
     "encoded_examples",
+    "fitted_encoder",
     "history_frame",
     "hold_out",
     "is_stackable",
@@ -57,6 +58,7 @@ FEWEST_ROWS_TO_SPLIT = 10
 PREDICTION_ROWS = 8192
 
 
+Encoder: TypeAlias = TabularEncoder | ImageEncoder
 Bins: TypeAlias = "tuple[tuple[int, ...], NDArray[np.float64]]"
 """Encoded columns with a piecewise-linear encoding, and slope, offset and mean of its bins."""
 
@@ -129,13 +131,13 @@ def hold_out(
     return rows.at(np.sort(train)), rows.at(np.sort(test))
 
 
-def checked_hidden_sizes(sizes: Any) -> tuple[int, ...]:
+def checked_sizes(sizes: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]:
     """Positive ints as a tuple; a single int is one layer."""
     listed = (sizes,) if np.ndim(sizes) == 0 else tuple(sizes)
     if not all(
         isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in listed
     ):
-        raise ValueError(f"hidden_layer_sizes must be positive ints, got {sizes!r}.")
+        raise ValueError(f"{name} must be positive ints, got {sizes!r}.")
     return tuple(int(s) for s in listed)
 
 
@@ -171,25 +173,46 @@ def architecture_of(
     bins: Bins,
     n_members: int,
     link: Link,
+    image: ImageShape | None,
 ) -> Architecture:
     """The network that the parameters ask for."""
+    channels = checked_sizes(estimator.channels, "channels")
     return Architecture(
         estimator.module,
         n_features,
         n_outputs,
-        checked_hidden_sizes(estimator.hidden_layer_sizes),
+        checked_sizes(estimator.hidden_layer_sizes),
         estimator.activation,
         estimator.normalization,
         binned=bins[0],
         n_bins=bins[1].shape[2],
         n_members=n_members,
         link=link,
+        image=image,
+        channels=channels if estimator.module == "cnn" else (),
     )
 
 
-def piecewise_bins(estimator: Any, encoder: TabularEncoder, rows: Rows) -> Bins:
+def fitted_encoder(estimator: Any, rows: Rows, image: ImageShape | None) -> Encoder:
+    """What turns tables like this one into inputs of the network."""
+    if image is None:
+        return TabularEncoder(
+            preprocessing=estimator.preprocessing,
+            categorical_features=estimator.categorical_features,
+        ).fit_table(rows.table, rows.weight)
+    given = estimator.categorical_features
+    if given is not None and not (isinstance(given, str) and given == "from_dtype"):
+        raise ValueError(
+            f"images have no categories, but categorical_features={given!r}. Leave it at "
+            "'from_dtype', or input_shape at None for a table."
+        )
+    encoder = ImageEncoder(shape=image, preprocessing=estimator.preprocessing)
+    return encoder.fit_table(rows.table, rows.weight)
+
+
+def piecewise_bins(estimator: Any, encoder: Encoder, rows: Rows) -> Bins:
     """Columns with bins and their bins, none where the module reads none."""
-    if not is_strong(estimator.module):
+    if not is_strong(estimator.module) or isinstance(encoder, ImageEncoder):
         return (), np.zeros((3, 0, 0))
     columns, bins = encoder.piecewise_bins(rows.table, rows.weight)
     return columns, bins
@@ -249,7 +272,10 @@ def _content(rows: Rows) -> NDArray[np.uint64]:
 
 
 def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) -> Recipe:
-    """How to train ``n_rows`` rows; ``partial_fit`` makes one epoch at the constant rate."""
+    """How to train ``n_rows`` rows; ``partial_fit`` makes one epoch at the constant rate.
+
+    Without the augmentation, which needs to know what the rows are.
+    """
     batch_size = estimator.batch_size
     epochs = estimator.max_epochs
     return Recipe(
@@ -271,7 +297,6 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
         warmup=0.0 if incremental else float(estimator.warmup),
         dropout=float(estimator.dropout),
         label_smoothing=float(getattr(estimator, "label_smoothing", 0.0)),
-        augmentation=augmentation_function(estimator.augmentation),
         early_stopping=bool(estimator.early_stopping) and watched,
         n_iter_no_change=estimator.n_iter_no_change,
         tol=float(estimator.tol),
@@ -279,7 +304,7 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
     )
 
 
-def encoded_examples(encoder: TabularEncoder, rows: Rows, dtype: torch.dtype) -> Examples:
+def encoded_examples(encoder: Encoder, rows: Rows, dtype: torch.dtype) -> Examples:
     """Rows as the loop wants them; a sparse table is encoded batch by batch."""
     numpy_dtype = np.dtype(str(dtype).removeprefix("torch."))
     inputs: Inputs
@@ -322,23 +347,24 @@ def plain_module(network: dict[str, Any], state: dict[str, NDArray[Any]]) -> tor
     return PlainEnsemble([stack.plain(i) for i in range(k)], architecture.link).eval()
 
 
-def network_outputs(module: torch.nn.Module, encoder: TabularEncoder, table: Table) -> NDArray[Any]:
+def network_outputs(
+    module: torch.nn.Module, architecture: Architecture, encoder: Encoder, table: Table
+) -> NDArray[Any]:
     """Outputs of a trained network for a checked table, (n, n_outputs), in its own precision."""
-    n = int(table.shape[0])
+    n, step = int(table.shape[0]), architecture.rows_at_once(PREDICTION_ROWS)
     first = next(module.parameters(), torch.empty(0))
     dtype = np.dtype(str(first.dtype).removeprefix("torch."))
-    flops = 2.0 * sum(p.numel() for p in module.parameters()) * min(n, PREDICTION_ROWS)
+    flops = 2.0 * architecture.n_multiplications * min(n, step)
     outputs = []
     with torch.inference_mode(), limited_threads(threads_for(flops)):
-        for start in range(0, n, PREDICTION_ROWS):
-            chunk = table if n <= PREDICTION_ROWS else _chunk(table, start)
+        for start in range(0, n, step):
+            chunk = table if n <= step else _chunk(table, slice(start, start + step))
             rows = _tensor(encoder.transform_table(chunk, dtype)).to(first.device)
             outputs.append(module(rows).cpu().numpy())
     return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
-def _chunk(table: Table, start: int) -> Table:
-    rows = slice(start, start + PREDICTION_ROWS)
+def _chunk(table: Table, rows: slice) -> Table:
     return table.iloc[rows] if isinstance(table, pd.DataFrame) else table[rows]
 
 

@@ -20,17 +20,24 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
     dropout : float in [0, 1), default=0.1
         Share of hidden units zeroed at each training step (Srivastava et al. 2014), row by row; the
         same units for all rows where one batch holds them all.
-    module : {"auto", "ensemble", "mlp", "residual"} or callable, default="auto"
+    module : {"auto", "ensemble", "mlp", "residual", "cnn"} or callable, default="auto"
         "auto": the measured best, now "ensemble": networks of ``hidden_layer_sizes`` that read
         numbers beside their piecewise-linear encoding (Gorishniy et al. 2022) and average their
         predictions. "mlp": the plain network of ``hidden_layer_sizes``. "residual": a linear map to
-        the first hidden size, then a residual block a hidden size. A callable ``(n_features,
-        n_outputs) -> torch.nn.Module`` maps (n, n_features) to (n, n_outputs).
+        the first hidden size, then a residual block a hidden size. "cnn": for images, a block of a
+        3 x 3 convolution and a pooling for each of ``channels``, then the plain network. A callable
+        ``(n_features, n_outputs) -> torch.nn.Module`` maps (n, n_features) to (n, n_outputs).
     n_members : int or "auto", default="auto"
         Networks trained together, whose predictions are averaged. With ``max_epochs="auto"`` each
         leaves out one fold of the rows, and the weights kept are those of the epoch that lost least
         on the rows left out, unless ``early_stopping`` decides. "auto": 5 for "auto" and
         "ensemble", 1 for other modules, and 1 with callbacks or an optimizer that mixes parameters.
+    input_shape : tuple (channels, height, width) or None, default=None
+        Shape of one image, where X is images as rows of pixels (channel by channel) or is not of
+        shape (n, channels, height, width). Any module then takes images; all channels are scaled to
+        mean 0 and deviation 1. None: what X says with ``module="cnn"``; else X is a table.
+    channels : tuple of int, default=(32, 64)
+        Channels of each convolution of "cnn"; each halves height and width.
     @loss@
     optimizer : {"sgd", "adagrad", "rmsprop", "adam", "adamw"}, class or partial, default="adamw"
         A name, a ``torch.optim.Optimizer`` class, or a ``functools.partial`` of one.
@@ -73,9 +80,19 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         Patience of early stopping and of "plateau", in epochs.
     tol : float >= 0, default=1e-4
         What counts as lower.
-    augmentation : {"noise"}, callable or None, default=None
-        Changes the encoded rows of each batch in training. A callable ``rows -> rows`` or
-        ``(rows, generator) -> rows``.
+    augmentation : {"noise", "dropout", "swap", "mixup", "rotate", "crop", "affine", "flip", \
+            "colour", "erase"}, callable or None, default=None
+        Changes the encoded rows of each batch in training, see `sklearn_dl.augmentation`. Of any
+        rows: "noise" is normal, "dropout" sets values to 0, "mixup" mixes rows and their losses. Of
+        tables: "swap" takes values from other rows. Of images: "rotate", "crop" (shift), "affine"
+        (rotate, zoom and shift), "flip", "colour", "erase" (a rectangle). A callable ``rows ->
+        rows``, ``(rows, generator) -> rows`` or ``(rows, generator, strength) -> rows``; images
+        come as (n, channels, height, width).
+    augmentation_strength : float in [0, 1], default=0.1
+        Deviation of "noise"; probability of "dropout" and "swap"; both parameters of the beta
+        distribution of "mixup"; largest turn of "rotate" and "affine" as a share of a half turn,
+        shift as a share of the side, zoom and colours as a share; largest area of "erase". 0 is no
+        augmentation.
     categorical_features : "from_dtype", array-like of str, int or bool, or None, \
             default="from_dtype"
         Columns that are categories, as in HistGradientBoostingClassifier.
@@ -115,8 +132,10 @@ _ATTRIBUTES = """n_features_in_ : int
         A row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` (of held-out rows; where there are
         none, of the rows that the members left out), ``learning_rate``,
         ``gradient_norm`` (of the last batch, before clipping), ``seconds``.
-    encoder_ : TabularEncoder
+    encoder_ : TabularEncoder or ImageEncoder
         Turns X into inputs of the network.
+    input_shape_ : tuple (channels, height, width) or None
+        Of one image; None where X is a table.
     module_ : torch.nn.Module
         The trained network, encoded rows (n, n_encoded) to outputs (n, n_outputs).
     n_parameters_ : int

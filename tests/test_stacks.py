@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_dl.augmentation import augmentation_function
+from sklearn_dl.augmentation import augmentation_of
 from sklearn_dl.losses import Loss, classifier_loss, regressor_loss
 from sklearn_dl.nn import Architecture
 from sklearn_dl.optimizers import optimizer_spec
@@ -26,12 +27,15 @@ from sklearn_dl.training import (
 
 N_FEATURES, N_CLASSES, BATCH = 6, 3, 16
 # different numbers of batches; a last batch of one row, which joins; full, short and single ones
+IMAGE = (2, 5, 3)
 RAGGED = (80, 65, 49, 49, 33, 16, 5)
 
 
-def examples(n_rows: int, seed: int, *, weighted: bool, target: str) -> Examples:
+def examples(
+    n_rows: int, seed: int, *, weighted: bool, target: str, n_features: int = N_FEATURES
+) -> Examples:
     g = torch.Generator().manual_seed(1000 + seed)
-    x = torch.randn(n_rows, N_FEATURES, generator=g, dtype=torch.float64)
+    x = torch.randn(n_rows, n_features, generator=g, dtype=torch.float64)
     if target == "index":
         y = (x[:, :N_CLASSES] + 0.3 * torch.randn(n_rows, N_CLASSES, generator=g)).argmax(1)
     elif target == "labels":
@@ -56,6 +60,7 @@ def job(
     members: int = 1,
     folds: bool = False,
     bins: bool = False,
+    image: tuple[int, int, int] | None = None,
     optimizer: Any = "adam",
     momentum: float | None = None,
     rms_decay: float | None = None,
@@ -63,12 +68,14 @@ def job(
 ) -> FitJob:
     n_outputs = N_CLASSES if target == "index" else 2
     settings = {"learning_rate": 0.01, "max_epochs": 3, **recipe}
-    fold = examples(held_out, seed + 50, weighted=weighted, target=target) if held_out else None
-    rows = examples(n_rows, seed, weighted=weighted, target=target)
+    n_features = N_FEATURES if image is None else math.prod(image)
+    given = partial(examples, weighted=weighted, target=target, n_features=n_features)
+    fold = given(held_out, seed + 50) if held_out else None
+    rows = given(n_rows, seed)
     return FitJob(
         architecture=Architecture(
             module,
-            N_FEATURES,
+            n_features,
             n_outputs,
             (8, 5),
             activation,
@@ -77,6 +84,8 @@ def job(
             n_bins=4 if bins else 0,
             n_members=members,
             link="softmax",
+            image=image,
+            channels=() if image is None else (3, 4),
         ),
         loss=loss or classifier_loss("cross_entropy", multilabel=target == "labels"),
         recipe=Recipe(
@@ -166,7 +175,52 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "dropout": {"dropout": PerModel(0.0, 0.2, 0.5)},
     "label smoothing": {"label_smoothing": PerModel(0.0, 0.1, 0.2)},
-    "noise": {"augmentation": PerModel(None, augmentation_function("noise"))},
+    "noise": {"augmentation": PerModel(None, augmentation_of("noise"))},
+    **{
+        f"augmentation {name}": {
+            "augmentation": PerModel(None, augmentation_of(name, 0.3), augmentation_of(name, 0.5)),
+            "weighted": PerModel(True, False),
+        }
+        for name in ("dropout", "swap", "mixup")
+    },
+    "augmentations side by side": {
+        "augmentation": PerModel(
+            augmentation_of("noise"),
+            augmentation_of("mixup", 1.0),
+            augmentation_of(lambda rows: rows + 0.1 * torch.randn_like(rows)),
+        ),
+        "dropout": 0.1,
+    },
+    "mixup through the graph": {
+        "augmentation": PerModel(augmentation_of("mixup", 0.5), None),
+        "activation": "gelu",
+        "label_smoothing": 0.1,
+    },
+    "mixup of a regression": {
+        "target": "matrix",
+        "loss": regressor_loss("huber", quantile=0.5),
+        "augmentation": augmentation_of("mixup", 0.5),
+    },
+    **{
+        f"cnn, {name}": {"module": "cnn", "image": IMAGE, **case}
+        for name, case in {
+            "plain": {},
+            "relu, weights": {"activation": "relu", "weighted": PerModel(True, False)},
+            "batch norm": {"normalization": "batch", "weighted": PerModel(True, False)},
+            "layer norm": {"normalization": "layer", "dropout": PerModel(0.0, 0.3)},
+            "members with folds": {"members": 2, "folds": True},
+        }.items()
+    },
+    **{
+        f"cnn, {name}": {
+            "module": "cnn",
+            "image": IMAGE,
+            "augmentation": PerModel(
+                augmentation_of(name, 0.3, IMAGE), None, augmentation_of(name, 0.1, IMAGE)
+            ),
+        }
+        for name in ("affine", "rotate", "crop", "flip", "colour", "erase", "mixup")
+    },
     "mse of softmax": {"loss": classifier_loss("mse", multilabel=False)},
     "labels": {"target": "labels"},
     "labels, mse": {"target": "labels", "loss": classifier_loss("mse", multilabel=True)},

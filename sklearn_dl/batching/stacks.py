@@ -73,9 +73,8 @@ def stack_size(job: FitJob, max_models: int) -> int:
 
 def _gains_by_company(job: FitJob) -> bool:
     """Whether the overhead of a step counts beside its arithmetic and its share of the rows."""
-    flops = 6.0 * job.n_parameters * min(job.batch_size, job.n_rows)  # forward 2, backward 4
     n_steps = job.max_epochs * -(-job.n_rows // job.batch_size)
-    return flops < STEP_FLOPS and job.nbytes <= STEP_BYTES * n_steps
+    return job.step_flops < STEP_FLOPS and job.nbytes <= STEP_BYTES * n_steps
 
 
 class Grouping:

@@ -20,14 +20,22 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_dl import fitting
-from sklearn_dl.augmentation import AUGMENTATIONS
+from sklearn_dl.augmentation import AUGMENTATIONS, augmentation_of
 from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import Loss
 from sklearn_dl.nn import ACTIVATIONS, MODULES
 from sklearn_dl.optimizers import OPTIMIZERS
 from sklearn_dl.recipes import auto_batch_size
 from sklearn_dl.schedules import SCHEDULES
-from sklearn_dl.tabular import Table, TabularEncoder, check_table, table_dtype
+from sklearn_dl.tabular import (
+    ImageShape,
+    Table,
+    check_table,
+    checked_shape,
+    has_images,
+    image_rows,
+    table_dtype,
+)
 from sklearn_dl.training import FitJob, FitResult, ModelState, submit
 
 __all__ = ["NetworkEstimator", "checks_parameters"]
@@ -54,6 +62,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     dropout: float = 0.1
     module: str | Callable[[int, int], torch.nn.Module] = "auto"
     n_members: int | Literal["auto"] = "auto"
+    input_shape: tuple[int, int, int] | None = None
+    channels: tuple[int, ...] = (32, 64)
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw"
     learning_rate: float = 0.001
     momentum: float | None = None
@@ -71,6 +81,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     n_iter_no_change: int = 10
     tol: float = 1e-4
     augmentation: str | Callable[..., torch.Tensor] | None = None
+    augmentation_strength: float = 0.1
     categorical_features: Any = "from_dtype"
     preprocessing: str | None = "auto"
     warm_start: bool = False
@@ -87,6 +98,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "module": [StrOptions(set(MODULES)), callable],
         "n_members": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "input_shape": ["array-like", None],
+        "channels": ["array-like", Interval(Integral, 1, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left"), None],
@@ -104,6 +117,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "augmentation": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "augmentation_strength": [Interval(Real, 0, 1, closed="both")],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "preprocessing": [StrOptions({"auto", "standard"}), None],
         "warm_start": ["boolean"],
@@ -151,6 +165,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : array, sparse matrix or data frame of shape (n_rows, n_features)
+            Or images, (n_rows, channels, height, width) or (n_rows, height, width), see ``module``
+            and ``input_shape``.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
             Numbers; for a classifier labels of any type, or a 0/1 matrix of labels.
         sample_weight : array-like of shape (n_rows,), default=None
@@ -199,9 +215,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 rows, self.validation_fraction, self._seed, self._strata(rows)
             )
         if not resume:
-            self.encoder_ = TabularEncoder(
-                preprocessing=self.preprocessing, categorical_features=self.categorical_features
-            ).fit_table(rows.table, rows.weight)
+            self.encoder_ = fitting.fitted_encoder(self, rows, self.input_shape_)
         job = self._job(rows, held_out, resume=resume, incremental=incremental)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
@@ -218,7 +232,30 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)!r}.")
 
     def _check_table(self, X: Any, *, reset: bool) -> Table:
-        return check_table(self, X, reset=reset, allow_nan=self.preprocessing is not None)
+        X, shape = self._image_rows(X, reset=reset)
+        table = check_table(self, X, reset=reset, allow_nan=self.preprocessing is not None)
+        if reset:
+            self.input_shape_ = shape
+        return table
+
+    def _image_rows(self, X: Any, *, reset: bool) -> tuple[Any, ImageShape | None]:
+        """Images as rows of pixels, and their shape; X itself and None where it is a table."""
+        if reset:
+            shape = None if self.input_shape is None else checked_shape(self.input_shape)
+            images = self.module == "cnn" or shape is not None
+        else:
+            shape = getattr(self, "input_shape_", None)
+            images = shape is not None
+        if images:
+            return image_rows(X, shape)
+        if has_images(X):
+            seen = getattr(X, "shape", None) or np.shape(X)
+            raise ValueError(
+                f"Found array with dim {len(seen)}. {type(self).__name__} expected <= 2. X of "
+                f"shape {tuple(seen)} is read as images with module='cnn', or with any module and "
+                "input_shape=(channels, height, width)."
+            )
+        return X, None
 
     def _strata(self, rows: Rows) -> NDArray[Any] | None:
         return rows.target if rows.target.dtype == np.int64 else None
@@ -232,7 +269,16 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _job(self, rows: Rows, held_out: Rows | None, *, resume: bool, incremental: bool) -> FitJob:
         recipe = fitting.recipe_of(
-            self, len(rows), incremental=incremental, watched=held_out is not None
+            self,
+            len(rows),
+            incremental=incremental,
+            watched=held_out is not None,
+        )
+        recipe = replace(
+            recipe,
+            augmentation=augmentation_of(
+                self.augmentation, self.augmentation_strength, self.input_shape_
+            ),
         )
         loss = self._loss()
         bins = self._bins(rows, known=resume)
@@ -243,6 +289,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             bins=bins,
             n_members=fitting.n_members_of(self, recipe.optimizer),
             link=loss.link,
+            image=self.input_shape_,
         )
         stackable = fitting.is_stackable(architecture)
         start = None
@@ -374,7 +421,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         """Outputs of the network, float32 where X is, else float64."""
         check_is_fitted(self)
         table = self._check_table(X, reset=False)
-        outputs = fitting.network_outputs(self.module_, self.encoder_, table)
+        architecture = fitting.Architecture(**self._network)
+        outputs = fitting.network_outputs(self.module_, architecture, self.encoder_, table)
         dtypes = set(table.dtypes if isinstance(table, pd.DataFrame) else [table.dtype])
         return outputs.astype(
             np.float32 if dtypes == {np.dtype(np.float32)} else np.float64, copy=False

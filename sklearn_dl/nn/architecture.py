@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Generator, Tensor, nn
 
+from sklearn_dl.nn.convolution import (
+    MOST_CELLS,
+    ImageShape,
+    StackedChannelNorm,
+    StackedConvolution,
+    StackedFlatten,
+    StackedImages,
+    StackedPooling,
+    pooled_shape,
+)
 from sklearn_dl.nn.layers import (
     ACTIVATIONS,
     Batch,
@@ -22,7 +33,9 @@ from sklearn_dl.nn.replicated import Replicated
 
 __all__ = ["MODULES", "STRONG", "Architecture", "build"]
 
-MODULES = ("auto", "mlp", "residual", "ensemble")
+MODULES = ("auto", "mlp", "residual", "ensemble", "cnn")
+#: Numbers of a feature map that are held at once in a prediction: 64 MiB of float32.
+MAP_NUMBERS = 2**24
 #: Those that read piecewise-linear encodings and, unless told otherwise, have several members.
 STRONG = frozenset({"auto", "ensemble"})
 
@@ -48,6 +61,10 @@ class Architecture:
         Networks whose predictions are averaged; each is a model of the stack.
     link : {"softmax", "sigmoid", "identity"}
         How they are averaged, see ``PlainEnsemble``.
+    image : tuple (channels, height, width) or None
+        Set where the inputs are images, flattened.
+    channels : tuple of int
+        Channels of each convolution of ``module="cnn"``.
     """
 
     module: str | Callable[[int, int], nn.Module]
@@ -60,6 +77,55 @@ class Architecture:
     n_bins: int = 0
     n_members: int = 1
     link: str = "identity"
+    image: ImageShape | None = None
+    channels: tuple[int, ...] = ()
+
+    @property
+    def n_multiplications(self) -> int:
+        """Products in a forward pass of one row, of a shipped module; an estimate otherwise."""
+        return self.n_members * sum(size for size, _ in _products(self))
+
+    @property
+    def n_parameters(self) -> int:
+        """Learnable numbers of a shipped module of plain layers; an estimate otherwise."""
+        return self.n_members * sum(size for _, size in _products(self))
+
+    def rows_at_once(self, most: int) -> int:
+        """Rows to predict at a time, ``most`` at most: the maps of images want memory."""
+        widest = max((c * h * w for c, h, w in _maps(self)), default=0)
+        return most if widest == 0 else max(1, min(most, MAP_NUMBERS // widest))
+
+
+def _maps(a: Architecture) -> list[ImageShape]:
+    """Channels, height and width of what each convolution gives, before it is pooled."""
+    if a.module != "cnn" or a.image is None:
+        return []
+    maps, (_, height, width) = [], a.image
+    for n_out in a.channels:
+        maps.append((n_out, height, width))
+        height, width = pooled_shape(height, width)
+    return maps
+
+
+def _products(a: Architecture) -> list[tuple[int, int]]:
+    """Products of a row and parameters, layer by layer."""
+    found, width = [], a.n_features + len(a.binned) * a.n_bins
+    maps = _maps(a)
+    if maps and a.image is not None:
+        n_in = a.image[0]
+        for n_out, h, w in maps:
+            found.append((9 * n_in * n_out * h * w, (9 * n_in + 1) * n_out))
+            n_in = n_out
+        h, w = _cells(*maps[-1][1:])
+        width = n_in * h * w
+    sizes = (width, *a.hidden_layer_sizes, a.n_outputs)
+    return found + [((n_in + 1) * n_out, (n_in + 1) * n_out) for n_in, n_out in pairwise(sizes)]
+
+
+def _cells(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of cells behind the last pooling, which the dense layers see."""
+    pooled = pooled_shape(height, width)
+    return min(MOST_CELLS, pooled[0]), min(MOST_CELLS, pooled[1])
 
 
 def build(architecture: Architecture, n_models: int) -> Stacked:
@@ -215,9 +281,39 @@ def _residual(a: Architecture, n_models: int) -> list[Stacked]:
     return [*layers, *tail, StackedLinear(n_models, width, a.n_outputs)]
 
 
+def _cnn(a: Architecture, n_models: int) -> list[Stacked]:
+    """Blocks of convolution, pooling, normalisation and activation, then dense layers.
+
+    Pooled first: for a rising activation the order makes no difference, and what follows has a
+    quarter of the numbers. Dropout is in the dense part alone. All initial weights by He's rule.
+    """
+    assert a.image is not None
+    n_in, height, width = a.image
+    layers: list[Stacked] = [StackedImages(a.image)]
+    bias = a.normalization != "batch"
+    for n_out in a.channels:
+        layers.append(StackedConvolution(n_models, n_in, n_out, bias=bias))
+        layers.append(StackedPooling(height, width))
+        height, width, n_in = *pooled_shape(height, width), n_out
+        if a.normalization is not None:
+            layers.append(StackedChannelNorm(n_models, n_out, a.normalization))
+        layers.append(Activation(a.activation))
+    cells = min(MOST_CELLS, height), min(MOST_CELLS, width)
+    if cells != (height, width):
+        layers.append(StackedPooling(height, width, cells))
+    layers += [StackedFlatten(), StackedDropout()]
+    units = n_in * cells[0] * cells[1]
+    for size in a.hidden_layer_sizes:
+        layers.append(StackedLinear(n_models, units, size, bias=bias, gain=2.0))
+        layers += _unit(a, n_models, size)
+        units = size
+    return [*layers, StackedLinear(n_models, units, a.n_outputs, gain=1.0)]
+
+
 _LAYERS: dict[str, Callable[[Architecture, int], list[Stacked]]] = {
     "auto": _member,
     "ensemble": _member,
     "mlp": _mlp,
     "residual": _residual,
+    "cnn": _cnn,
 }

@@ -14,6 +14,7 @@ from sklearn_dl.estimators import DLClassifier, DLRegressor
 from sklearn_dl.onnx.columns import emit_encoder
 from sklearn_dl.onnx.graph import Graph, array_of
 from sklearn_dl.onnx.layers import emit_layer
+from sklearn_dl.tabular import TabularEncoder
 
 __all__ = ["export_onnx"]
 
@@ -38,7 +39,8 @@ def export_onnx(estimator: DLClassifier | DLRegressor, path: str | os.PathLike[s
     Raises
     ------
     ValueError
-        The module or the activation is a callable, or a column holds dates or durations.
+        The inputs are images, the module or the activation is a callable, or a column holds dates
+        or durations.
 
     Examples
     --------
@@ -62,6 +64,12 @@ def export_onnx(estimator: DLClassifier | DLRegressor, path: str | os.PathLike[s
             "a pipeline export the last step, whose encoder does its own scaling."
         )
     check_is_fitted(estimator)
+    if not isinstance(estimator.encoder_, TabularEncoder):
+        raise ValueError(
+            "export_onnx exports networks for tables, and this one reads images (module='cnn' or "
+            "input_shape). torch.onnx.export takes its module_, which maps estimator.encode(X) to "
+            "outputs."
+        )
     graph = Graph()
     dtype = next(iter(estimator._state.values())).dtype
     encoded = emit_encoder(graph, estimator.encoder_, dtype)

@@ -34,7 +34,7 @@ DTYPES = re.compile(
 #: Public module -> names. A file names one as "module.name".
 TYPES: dict[str, frozenset[str]] = {
     "sklearn_dl": frozenset({"DLClassifier", "DLRegressor"}),
-    "sklearn_dl.tabular": frozenset({"TabularEncoder"}),
+    "sklearn_dl.tabular": frozenset({"ImageEncoder", "TabularEncoder"}),
     "sklearn.calibration": frozenset(
         {"CalibratedClassifierCV", "_CalibratedClassifier", "_SigmoidCalibration"}
         | {"_TemperatureScaling"}

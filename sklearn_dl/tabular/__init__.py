@@ -2,5 +2,13 @@
 
 from sklearn_dl.tabular.checking import Table, check_table, table_dtype
 from sklearn_dl.tabular.encoder import TabularEncoder
+from sklearn_dl.tabular.images import (
+    ImageEncoder,
+    ImageShape,
+    checked_shape,
+    has_images,
+    image_rows,
+)
 
-__all__ = ["Table", "TabularEncoder", "check_table", "table_dtype"]
+__all__ = ["ImageEncoder", "ImageShape", "Table", "TabularEncoder", "check_table", "checked_shape"]
+__all__ += ["has_images", "image_rows", "table_dtype"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -222,10 +221,12 @@ class FitJob:
     @property
     def n_parameters(self) -> int:
         """Learnable numbers of a shipped architecture of plain layers; an estimate otherwise."""
-        a = self.architecture
-        n_inputs = a.n_features + len(a.binned) * a.n_bins
-        sizes = (n_inputs, *a.hidden_layer_sizes, a.n_outputs)
-        return a.n_members * sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        return self.architecture.n_parameters
+
+    @property
+    def step_flops(self) -> float:
+        """Operations of one step: forward 2 a product, backward 4; an estimate."""
+        return 6.0 * self.architecture.n_multiplications * min(self.batch_size, self.n_rows)
 
 
 @dataclass

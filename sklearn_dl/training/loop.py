@@ -19,8 +19,8 @@ from sklearn_dl.nn import Batch, Chain, build
 from sklearn_dl.nn.ensemble import averaged
 from sklearn_dl.nn.layers import StackedDropout
 from sklearn_dl.nn.piecewise import StackedPiecewise
-from sklearn_dl.nn.randomness import private_random
 from sklearn_dl.nn.replicated import Replicated
+from sklearn_dl.training.augmenting import StackAugmentation, rejoined, sum_of, terms_of
 from sklearn_dl.training.batches import Batches, Step, padded
 from sklearn_dl.training.inputs import DenseInputs
 from sklearn_dl.training.job import Examples, FitJob, ModelState
@@ -65,7 +65,8 @@ class Stack:
         self._smoothing: Tensor | None = None
         if any(smoothing):
             self._smoothing = self.parameters.values.new_tensor(smoothing).unsqueeze(1)
-        self._augmented = any(m.job.recipe.augmentation is not None for m in models)
+        self._augmentation = StackAugmentation.of(self.models)
+        self._evaluated_rows = job.architecture.rows_at_once(EVALUATION_ROWS)
         self._n_bound = len(models)
         self._before = self._earlier = self.parameters.snapshot()
         self._first = first or [self.parameters.row(i) for i in range(len(models))]
@@ -132,32 +133,25 @@ class Stack:
         It is that of the sum over models of their batch losses: models share no parameter, so each
         row of it is a model's own gradient.
         """
-        x = self._augment(step) if self._augmented else step.x
+        x, mixed = (step.x, None) if self._augmentation is None else self._augmentation(step)
+        terms = terms_of(step, mixed)
         smoothing: Tensor | float = 0.0
         if self._smoothing is not None:
             smoothing = self._smoothing[: step.n_models]
         if self._chain is not None:
             with torch.no_grad():
                 outputs = self._chain.forward(x, step.batch)
-                losses, gradient = loss_and_gradient(
-                    self.loss, outputs, step.target, smoothing, step.share
-                )
-                self._chain.backward(gradient)
-            return losses, outputs
+                found = [
+                    loss_and_gradient(self.loss, outputs, target, smoothing, share)
+                    for target, share in terms
+                ]
+                self._chain.backward(sum_of([gradient for _, gradient in found]))
+            return rejoined([losses for losses, _ in found], terms, step), outputs
         outputs = self.outputs(x, step.batch)
-        losses = self.loss(outputs, step.target, smoothing)
-        self.parameters.backward((losses * step.share).sum())
-        return losses.detach(), outputs
-
-    def _augment(self, step: Step) -> Tensor:
-        x = step.x.clone()
-        for i in range(step.n_models):
-            model = self.models[i]
-            if model.job.recipe.augmentation is not None:
-                rows = x.shape[1] if step.batch.rows is None else step.batch.rows[i]
-                with private_random(model.noise):  # also what a user's function draws
-                    x[i, :rows] = model.job.recipe.augmentation(x[i, :rows], model.noise)
-        return x
+        every = [self.loss(outputs, target, smoothing) for target, _ in terms]
+        parts = [losses * share for losses, (_, share) in zip(every, terms, strict=True)]
+        self.parameters.backward(sum_of(parts).sum())
+        return rejoined([losses.detach() for losses in every], terms, step), outputs
 
     def begin_epoch(self) -> None:
         """Set the clock of the epoch."""
@@ -243,8 +237,8 @@ class Stack:
         self.network.eval()
         loss = torch.zeros(len(self.models), device=self.device, dtype=torch.float64)
         outputs = []
-        for start in range(0, target.shape[1], EVALUATION_ROWS):
-            rows = slice(start, min(start + EVALUATION_ROWS, target.shape[1]))
+        for start in range(0, target.shape[1], self._evaluated_rows):
+            rows = slice(start, min(start + self._evaluated_rows, target.shape[1]))
             parts = [fold.inputs.rows(rows.start, rows.stop).to(self.device) for fold in folds]
             out = self.outputs(padded(parts, rows.stop - rows.start), Batch())
             losses = self.loss(out, target[:, rows])

@@ -27,8 +27,7 @@ def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
         for member, one in enumerate(ones)
     ]
     order = sorted(range(len(models)), key=lambda i: _place(models[i]))
-    flops = sum(6.0 * job.n_parameters * min(job.batch_size, job.n_rows) for job in jobs)
-    with limited_threads(threads_for(flops)):
+    with limited_threads(threads_for(sum(job.step_flops for job in jobs))):
         net = StackNet([models[i] for i in order], jobs[0].callbacks, int(jobs[0].verbose))
         net.fit(None, None)
     if net.interrupted and net.n_teams > 1:

@@ -1,0 +1,76 @@
+"""Augmentations of any row of numbers: noise, values dropped or swapped, and mixtures of rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from sklearn_dl.augmentation.rules import Draws, ImageShape, Mixed, Rule
+
+__all__ = ["TABLE_RULES"]
+
+
+def _one_a_column(n_features: int, image: ImageShape | None) -> int:
+    return n_features
+
+
+def _normal(out: Tensor, strength: float, generator: Generator) -> None:
+    out.normal_(0, strength, generator=generator)
+
+
+def noise(x: Tensor, draws: Draws) -> Tensor:
+    """Gaussian noise on every column; on average a penalty on the slope (Bishop 1995)."""
+    return x + draws.numbers
+
+
+def dropout(x: Tensor, draws: Draws) -> Tensor:
+    """Columns set to 0, their middle, with probability ``strength``; the rest are not scaled.
+
+    The denoising corruption of Vincent et al. (2008).
+    """
+    return x * (draws.numbers >= draws.strength)
+
+
+def swap(x: Tensor, draws: Draws) -> Tensor:
+    """Each value with probability ``strength`` that of the same column in another row.
+
+    The corruption of Bahri et al. (2022), SCARF, by rows of the batch. A number below ``strength``
+    decides for the swap, and what it is divided by ``strength`` is uniform again: it chooses the
+    row.
+    """
+    swapped = draws.numbers < draws.strength
+    other = (draws.numbers / draws.strength * draws.n_rows).long()
+    other = torch.minimum(other, draws.n_rows.long() - 1)
+    return torch.where(swapped, x.gather(1, torch.where(swapped, other, 0)), x)
+
+
+def _beta_and_order(out: Tensor, strength: float, generator: Generator) -> None:
+    """Shares by Beta(strength, strength) and positions in random order."""
+    # torch.distributions.Beta is made of these draws too, but takes no generator
+    gamma = torch._standard_gamma(torch.full_like(out, strength), generator=generator)
+    out[:, 0] = gamma[:, 0] / gamma.sum(1)
+    out[:, 1] = torch.randperm(len(out), generator=generator, device=out.device)
+
+
+def mixup(x: Tensor, draws: Draws) -> tuple[Tensor, Mixed]:
+    """Each row mixed with another of its batch, by a share that is Beta(strength, strength).
+
+    The loss is mixed by the same share, which for the cross-entropy is that of the mixed targets
+    (Zhang et al. 2018, mixup). Differs from the paper's code: each row has a share of its own, and
+    the half of each row keeps that row's sample weight.
+    """
+    place = torch.arange(x.shape[1], device=x.device)
+    real = place < draws.n_rows.squeeze(-1)  # a padding row is mixed with nothing
+    share = torch.where(real, draws.numbers[..., 0], 1.0)
+    partner = torch.where(real, draws.numbers[..., 1].long(), place)
+    models = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    mixed = torch.lerp(x[models, partner], x, share.unsqueeze(-1))
+    return mixed, Mixed(partner, share)
+
+
+TABLE_RULES = (
+    Rule("noise", "any", _one_a_column, noise, _normal),
+    Rule("dropout", "any", _one_a_column, dropout),
+    Rule("swap", "tables", _one_a_column, swap),
+    Rule("mixup", "any", lambda n_features, image: 2, mixup, _beta_and_order),
+)
