@@ -174,6 +174,7 @@ def architecture_of(
     n_members: int,
     link: Link,
     image: ImageShape | None,
+    levels: tuple[float, ...] = (),
 ) -> Architecture:
     """The network that the parameters ask for."""
     channels = checked_sizes(estimator.channels, "channels")
@@ -190,6 +191,7 @@ def architecture_of(
         link=link,
         image=image,
         channels=channels if estimator.module == "cnn" else (),
+        levels=levels,
     )
 
 

@@ -26,7 +26,7 @@ __all__ = [
     "regressor_loss",
 ]
 
-Link = Literal["softmax", "sigmoid", "identity"]
+Link = Literal["softmax", "sigmoid", "identity", "exp"]
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,18 @@ class Loss:
     ----------
     function : callable
         ``(outputs, target) -> losses``; with ``smooths``, also ``smoothing`` as third argument.
-    link : {"softmax", "sigmoid", "identity"}
+    link : {"softmax", "sigmoid", "identity", "exp"}
         Maps outputs to class probabilities or to the (standardised) target.
-    target : {"index", "matrix"}
-        Targets are class indices of shape (...) or values of shape (..., n_outputs).
+    target : {"index", "matrix", "signed"}
+        Targets are class indices of shape (...), values of shape (..., n_outputs), or labels of
+        that shape whose sign says 1 or 0 and whose size is the weight of the label in this row.
     smooths : bool
         Whether ``function`` takes label smoothing, a float or a tensor that broadcasts over (...).
     """
 
     function: Callable[..., Tensor]
     link: Link
-    target: Literal["index", "matrix"]
+    target: Literal["index", "matrix", "signed"]
     smooths: bool = False
 
     def __call__(self, outputs: Tensor, target: Tensor, smoothing: Tensor | float = 0.0) -> Tensor:
@@ -62,7 +63,7 @@ def loss_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Unreduced losses, and the gradient of ``sum(share * losses)`` at the outputs.
 
-    The two losses that nearly everybody uses are differentiated by hand, without a graph.
+    The losses that nearly everybody uses are differentiated by hand, without a graph.
 
     Parameters
     ----------
@@ -86,6 +87,10 @@ def loss_and_gradient(
         residual = outputs - target
         losses = residual.square().mean(-1)
         return losses, residual.mul_(weight * (2 / outputs.shape[-1]))
+    if loss.function is sigmoid_cross_entropy and _is_zero(smoothing):
+        losses = _cross_entropy_of_labels(outputs, target).mean(-1)
+        # share (p - y) / n_labels
+        return losses, torch.sigmoid(outputs).sub_(target).mul_(weight / outputs.shape[-1])
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_()
         losses = loss(leaf, target, smoothing)
@@ -137,15 +142,34 @@ def _smoothed_labels(target: Tensor, smoothing: Tensor | float) -> Tensor:
     return target * (1 - spread) + spread / 2
 
 
+def _cross_entropy_of_labels(outputs: Tensor, labels: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
+
+
+def _squared_error_of_labels(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (torch.sigmoid(outputs) - labels).square()
+
+
 def sigmoid_cross_entropy(outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
     """Mean over labels of the binary cross-entropy, each label smoothed as a two-class problem."""
-    labels = _smoothed_labels(target, smoothing)
-    return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none").mean(-1)
+    return _cross_entropy_of_labels(outputs, _smoothed_labels(target, smoothing)).mean(-1)
 
 
 def sigmoid_squared_error(outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
     """Mean over labels of ``(sigmoid(z) - q)^2``."""
-    return (torch.sigmoid(outputs) - _smoothed_labels(target, smoothing)).square().mean(-1)
+    return _squared_error_of_labels(outputs, _smoothed_labels(target, smoothing)).mean(-1)
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """Mean over labels of ``|t| l(z, [t > 0])``: a loss of labels that carry weights."""
+
+    of_labels: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, outputs: Tensor, target: Tensor, smoothing: Tensor | float) -> Tensor:
+        """Unreduced losses of shape (...)."""
+        labels = _smoothed_labels((target > 0).to(outputs.dtype), smoothing)
+        return (target.abs() * self.of_labels(outputs, labels)).mean(-1)
 
 
 def squared_error(outputs: Tensor, target: Tensor) -> Tensor:
@@ -166,28 +190,44 @@ def huber(outputs: Tensor, target: Tensor) -> Tensor:
     return F.huber_loss(outputs, target, reduction="none").mean(-1)
 
 
+def half_poisson_deviance(outputs: Tensor, target: Tensor) -> Tensor:
+    """Mean over outputs of ``y log(y / f) - y + f`` with ``f = exp(z)``.
+
+    The negative log-likelihood of counts but for a constant (McCullagh and Nelder 1989, section
+    6.2); 0 where f = y.
+    """
+    return (torch.xlogy(target, target) - target * (1 + outputs) + outputs.exp()).mean(-1)
+
+
 @dataclass(frozen=True)
 class Pinball:
-    """Mean over outputs of ``max(q r, (q - 1) r)``, ``r = y - f`` (Koenker and Bassett 1978)."""
+    """Mean over outputs and levels of ``max(q r, (q - 1) r)``, ``r = y - f``.
 
-    quantile: float
+    Koenker and Bassett 1978. The columns of the outputs are those of all levels for the first
+    target, then for the second, ...
+    """
+
+    levels: tuple[float, ...]
 
     def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Unreduced losses of shape (...)."""
-        residual = target - outputs
-        q = self.quantile
-        return torch.maximum(q * residual, (q - 1) * residual).mean(-1)
+        q = outputs.new_tensor(self.levels)
+        residual = target.unsqueeze(-1) - outputs.unflatten(-1, (-1, len(self.levels)))
+        return torch.maximum(q * residual, (q - 1) * residual).mean((-2, -1))
 
 
-CLASSIFIER_LOSSES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
-    # name: (one class a row, several labels a row)
-    "cross_entropy": (softmax_cross_entropy, sigmoid_cross_entropy),
-    "mse": (softmax_squared_error, sigmoid_squared_error),
-}
+CLASSIFIER_LOSSES: dict[str, tuple[Callable[..., Tensor], ...]] = {
+    # name: (one class a row, several labels a row, several labels with weights)
+    "cross_entropy": (
+        softmax_cross_entropy, sigmoid_cross_entropy, _Weighted(_cross_entropy_of_labels),
+    ),
+    "mse": (softmax_squared_error, sigmoid_squared_error, _Weighted(_squared_error_of_labels)),
+}  # fmt: skip
 REGRESSOR_LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": squared_error,
     "mae": absolute_error,
     "huber": huber,
+    "poisson": half_poisson_deviance,
 }
 
 
@@ -210,18 +250,28 @@ class _UserLoss:
         return losses.flatten(1).mean(1).view(lead) if losses.ndim > 1 else losses.view(lead)
 
 
-def classifier_loss(loss: str | Callable[..., Any], *, multilabel: bool) -> Loss:
-    """The loss of a classifier; targets are class indices, or 0/1 columns where multilabel."""
+def classifier_loss(
+    loss: str | Callable[..., Any], *, multilabel: bool, weighted: bool = False
+) -> Loss:
+    """The loss of a classifier; targets are class indices, or columns of labels where multilabel.
+
+    Those are 0 and 1, or plus and minus the weight of the label where ``weighted``.
+    """
     link: Link = "sigmoid" if multilabel else "softmax"
     target: Literal["index", "matrix"] = "matrix" if multilabel else "index"
     if callable(loss):
         return Loss(_UserLoss(loss), link, target)
+    if multilabel and weighted:
+        return Loss(CLASSIFIER_LOSSES[loss][2], link, "signed", smooths=True)
     return Loss(CLASSIFIER_LOSSES[loss][multilabel], link, target, smooths=True)
 
 
-def regressor_loss(loss: str | Callable[..., Any], *, quantile: float) -> Loss:
-    """The loss of a regressor on targets of shape (..., n_outputs)."""
+def regressor_loss(loss: str | Callable[..., Any], *, levels: tuple[float, ...]) -> Loss:
+    """The loss of a regressor on targets of shape (..., n_targets).
+
+    The quantiles at ``levels`` are what "pinball" estimates.
+    """
     if callable(loss):
         return Loss(_UserLoss(loss), "identity", "matrix")
-    function = Pinball(quantile) if loss == "pinball" else REGRESSOR_LOSSES[loss]
-    return Loss(function, "identity", "matrix")
+    function = Pinball(levels) if loss == "pinball" else REGRESSOR_LOSSES[loss]
+    return Loss(function, "exp" if loss == "poisson" else "identity", "matrix")

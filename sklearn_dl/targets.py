@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_y, column_or_1d
 
-__all__ = ["Scale", "check_labels", "check_values", "probabilities"]
+__all__ = [
+    "Scale",
+    "check_counts",
+    "check_labels",
+    "check_values",
+    "checked_levels",
+    "label_weights",
+    "probabilities",
+]
 
 
 def _plain(y: Any) -> Any:
@@ -79,6 +89,111 @@ def check_values(y: Any, estimator: Any) -> NDArray[np.float64]:
     return np.asarray(y, dtype=np.float64)
 
 
+def check_counts(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers that are not negative.
+
+    Raises
+    ------
+    ValueError
+        Some are negative.
+    """
+    negative = int((y < 0).sum())
+    if negative:
+        raise ValueError(
+            f"loss='poisson' takes counts or other numbers from zero up; {negative} of {y.size} "
+            f"values of y are negative, the least is {y.min():g}. Correct them, or use another "
+            "loss."
+        )
+    return y
+
+
+def checked_levels(quantile: Any) -> tuple[float, ...]:
+    """Levels of several quantiles; none where ``quantile`` is a single number.
+
+    Raises
+    ------
+    ValueError, TypeError
+        No level, or levels that are no numbers, not between 0 and 1, or do not rise.
+    """
+    if isinstance(quantile, Real):
+        return ()
+    listed = list(quantile)
+    advice = "Give rising numbers between 0 and 1, such as quantile=(0.05, 0.5, 0.95)."
+    if not listed:
+        raise ValueError(f"quantile={quantile!r} names no level. {advice}")
+    if any(isinstance(q, bool) or not isinstance(q, Real) for q in listed):
+        raise TypeError(f"quantile={quantile!r} has levels that are no numbers. {advice}")
+    levels = tuple(float(q) for q in listed)
+    outside = [q for q in levels if not 0 < q < 1]
+    if outside:
+        raise ValueError(f"quantile has levels outside of (0, 1): {outside}. {advice}")
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"quantile={levels} names a level twice. {advice}")
+    if sorted(levels) != [*levels]:
+        raise ValueError(
+            f"quantile={levels} does not rise, and the columns of predict would cross. Give "
+            f"quantile={tuple(sorted(levels))}."
+        )
+    return levels
+
+
+def label_weights(
+    class_weight: Any, labels: NDArray[np.float64], sample_weight: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Weights of the labels of each row, (n, n_labels), their weighted mean over all being 1.
+
+    Parameters
+    ----------
+    class_weight : "balanced" or list of dict
+        As scikit-learn's ``compute_class_weight`` has it, label by label; a value that no row has
+        needs none.
+    labels : ndarray of shape (n, n_labels)
+        0 or 1.
+    sample_weight : ndarray of shape (n,) or None
+        Weights of the rows.
+
+    Raises
+    ------
+    ValueError
+        Not one dict for each label, a dict with other keys than 0 and 1, or all weights zero.
+    """
+    n_labels = labels.shape[1]
+    given = [class_weight] * n_labels if isinstance(class_weight, str) else class_weight
+    if isinstance(given, dict) or len(given) != n_labels:
+        seen = "one dict" if isinstance(given, dict) else f"{len(given)} entries"
+        raise ValueError(
+            f"class_weight must be 'balanced' or a list of {n_labels} dicts, one for each label, "
+            f"where y is a 0/1 matrix of {n_labels} labels; got {seen}. For example "
+            f"[{{0: 1, 1: 5}}, ...]."
+        )
+    weights = np.empty_like(labels)
+    for column, (own, of_label) in enumerate(zip(labels.T, given, strict=True)):
+        values = np.unique(own)
+        if not isinstance(of_label, dict | str):
+            raise ValueError(
+                f"class_weight of label {column} must be a dict such as {{0: 1, 1: 5}}, got "
+                f"{of_label!r}."
+            )
+        if isinstance(of_label, dict):
+            wrong = {k: w for k, w in of_label.items() if k not in (0, 1) or not 0 <= w < np.inf}
+            if wrong:
+                raise ValueError(
+                    f"class_weight of label {column} must map 0 and 1 to weights from zero up, got "
+                    f"{wrong}."
+                )
+            weight = np.array([of_label.get(int(value), 1.0) for value in values])
+        else:
+            weight = compute_class_weight(
+                of_label, classes=values, y=own, sample_weight=sample_weight
+            )
+        weights[:, column] = weight[np.searchsorted(values, own)]
+    mean = np.average(weights, axis=0, weights=sample_weight).mean()
+    if not mean > 0:
+        raise ValueError("class_weight leaves no label of y a weight above zero.")
+    normalised: NDArray[np.float64] = weights / mean
+    return normalised
+
+
 def _require_y(estimator: Any) -> None:
     raise ValueError(
         f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is "
@@ -110,6 +225,12 @@ class Scale:
         # a deviation within rounding of the mean is none
         constant = deviation <= 4 * np.finfo(np.float64).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, deviation))
+
+    @classmethod
+    def of_counts(cls, y: NDArray[np.float64], weight: NDArray[np.float64] | None) -> Scale:
+        """Units of the mean, which is 1 then and zero stays zero; where all are 0 they stay."""
+        mean = np.average(y, axis=0, weights=weight)
+        return cls(np.zeros_like(mean), np.where(mean > 0, mean, 1.0))
 
     def standardise(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """To standardised units."""

@@ -16,9 +16,12 @@ LOSSES: dict[str, tuple[Loss, float]] = {
     "smoothed": (classifier_loss("cross_entropy", multilabel=False), 0.1),
     "mse of softmax": (classifier_loss("mse", multilabel=False), 0.0),
     "labels": (classifier_loss("cross_entropy", multilabel=True), 0.0),
-    "squared": (regressor_loss("mse", quantile=0.5), 0.0),
-    "absolute": (regressor_loss("mae", quantile=0.5), 0.0),
-    "pinball": (regressor_loss("pinball", quantile=0.2), 0.0),
+    "squared": (regressor_loss("mse", levels=(0.5,)), 0.0),
+    "absolute": (regressor_loss("mae", levels=(0.5,)), 0.0),
+    "counts": (regressor_loss("poisson", levels=()), 0.0),
+    "weighted labels": (classifier_loss("cross_entropy", multilabel=True, weighted=True), 0.0),
+    "smoothed labels": (classifier_loss("cross_entropy", multilabel=True), 0.1),
+    "pinball": (regressor_loss("pinball", levels=(0.2,)), 0.0),
 }
 
 
@@ -26,7 +29,7 @@ def problem(loss: Loss) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     x = torch.randn(M, ROWS, FEATURES, generator=g, dtype=torch.float64)
     target = torch.randint(OUTPUTS, (M, ROWS), generator=g)
-    if loss.target == "matrix":
+    if loss.target != "index":
         target = (torch.randn(M, ROWS, OUTPUTS, generator=g, dtype=torch.float64) > 0).double()
     return x, target, torch.rand(M, ROWS, generator=g, dtype=torch.float64)
 
@@ -51,6 +54,29 @@ def test_chain_gradient_is_autograd_s(activation: str, name: str) -> None:
         losses, gradient = loss_and_gradient(loss, outputs, target, smoothing, share)
         chain.backward(gradient)
     torch.testing.assert_close((losses * share).sum(), objective.detach())
+    for parameter, grad in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("levels", [(0.1, 0.5), (0.05, 0.25, 0.5, 0.99), (0.7,)])
+def test_chain_of_several_quantiles_has_autograd_s_gradient(levels: tuple[float, ...]) -> None:
+    n_outputs = 2 * len(levels)
+    loss = regressor_loss("pinball", levels=levels)
+    x, _, share = problem(loss)
+    target = x[..., :2].sin()
+    network = build(Architecture("mlp", FEATURES, n_outputs, (6,), "tanh", levels=levels), M)
+    network = network.double()
+    for model in range(M):
+        network.reset(model, torch.Generator().manual_seed(model))
+    objective = (loss(network.forward(x, Batch()), target) * share).sum()
+    expected = torch.autograd.grad(objective, list(network.parameters()))
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    chain = Chain.of(network)
+    assert chain is not None
+    with torch.no_grad():
+        outputs = chain.forward(x, Batch())
+        chain.backward(loss_and_gradient(loss, outputs, target, 0.0, share)[1])
     for parameter, grad in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
 

@@ -92,14 +92,17 @@ OWN = {
             ["hinge", None, "mae"],
         ),
         "label_smoothing": ([0, 0.0, 0.1, 0.99], [1.0, -0.1, np.nan, None]),
-        "class_weight": ([None, "balanced", {0: 1.0, 1: 2.0, 2: 0.5}], ["heavy", 2.0]),
+        "class_weight": (
+            [None, "balanced", {0: 1.0, 1: 2.0, 2: 0.5}],
+            ["heavy", 2.0],
+        ),
     },
     DLRegressor: {
         "loss": (
-            ["mse", "mae", "huber", "pinball", lambda f, y: (f - y) ** 4],
+            ["mse", "mae", "huber", "pinball", "poisson", lambda f, y: (f - y) ** 4],
             ["cross_entropy", None],
         ),
-        "quantile": ([0.01, 0.5, 0.99], [0.0, 1.0, -0.5, np.nan, None]),
+        "quantile": ([0.01, 0.5, 0.99], [0.0, 1.0, -0.5, np.nan, None, "half", (0.1, 0.9)]),
     },
 }
 TABLE = {cls: {**SHARED, **own} for cls, own in OWN.items()}

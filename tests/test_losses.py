@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from numpy.testing import assert_allclose
 from scipy.special import expit, log_softmax, softmax
+from sklearn.metrics import mean_poisson_deviance
 
 from sklearn_dl.losses import (
     CLASSIFIER_LOSSES,
@@ -88,19 +89,61 @@ CLOSED_REGRESSOR_FORMS = {
 }
 
 
+def _deviance(outputs, counts):
+    """Half of scikit-learn's deviance, whose mean over rows is 2 (y log(y / f) - y + f)."""
+    each = [
+        mean_poisson_deviance([y], [f]) / 2
+        for y, f in zip(counts.ravel(), np.exp(outputs).ravel(), strict=True)
+    ]
+    return np.reshape(each, counts.shape)
+
+
 @pytest.mark.parametrize("name", CLOSED_REGRESSOR_FORMS)
 def test_regressor_loss_equals_its_closed_form(name):
     outputs, *_, values = _drawn()
     expected = CLOSED_REGRESSOR_FORMS[name](values - outputs).mean(-1)
-    loss = regressor_loss(name, quantile=0.9)
+    loss = regressor_loss(name, levels=(0.9,))
     seen = loss(torch.from_numpy(outputs), torch.from_numpy(values))
     assert_allclose(seen.numpy(), expected, rtol=1e-12)
     assert (loss.link, loss.target) == ("identity", "matrix")
 
 
+def test_poisson_loss_is_half_the_deviance_with_a_log_link():
+    outputs, index, _, _ = _drawn()
+    counts = np.repeat(index[..., None], K, axis=-1).astype(float)
+    loss = regressor_loss("poisson", levels=())
+    seen = loss(torch.from_numpy(outputs), torch.from_numpy(counts))
+    assert_allclose(seen.numpy(), _deviance(outputs, counts).mean(-1), rtol=1e-10, atol=1e-12)
+    assert (loss.link, loss.target) == ("exp", "matrix")
+
+
+def test_pinball_of_several_levels_is_the_mean_of_each():
+    outputs, *_, values = map(torch.from_numpy, _drawn())
+    levels = (0.1, 0.5, 0.9)
+    each = torch.stack([outputs[..., :2] - 1, outputs[..., :2], outputs[..., :2] + 1], -1)
+    together = regressor_loss("pinball", levels=levels)(each.flatten(-2), values[..., :2])
+    alone = [
+        regressor_loss("pinball", levels=(q,))(each[..., k], values[..., :2])
+        for k, q in enumerate(levels)
+    ]
+    torch.testing.assert_close(together, torch.stack(alone).mean(0), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
+def test_weights_of_labels_multiply_the_loss_of_each_label(name, smoothing):
+    outputs, _, labels, values = map(torch.from_numpy, _drawn())
+    weights = values.abs() + 0.1
+    signed = torch.where(labels > 0, weights, -weights)
+    seen = classifier_loss(name, multilabel=True, weighted=True)(outputs, signed, smoothing)
+    plain = classifier_loss(name, multilabel=True)
+    each = [plain(outputs[..., [k]], labels[..., [k]], smoothing) for k in range(K)]
+    torch.testing.assert_close(seen, (torch.stack(each, -1) * weights).mean(-1))
+
+
 def test_every_named_loss_is_tested_here():
     assert {name for name, _ in CLOSED_CLASSIFIER_FORMS} == set(CLASSIFIER_LOSSES)
-    assert set(CLOSED_REGRESSOR_FORMS) == {*REGRESSOR_LOSSES, "pinball"}
+    assert {*CLOSED_REGRESSOR_FORMS, "poisson"} == {*REGRESSOR_LOSSES, "pinball"}
 
 
 @pytest.mark.parametrize("size", [1e3, 1e30])
@@ -118,7 +161,7 @@ def test_sure_and_wrong_outputs_give_a_finite_loss_and_gradient(size, dtype):
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.8])
 def test_pinball_is_least_at_the_quantile(quantile):
     values = torch.randn(1001, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    loss = regressor_loss("pinball", quantile=quantile)
+    loss = regressor_loss("pinball", levels=(quantile,))
     candidates = values.sort(dim=0).values[:, 0]
     total = torch.stack([loss(c.expand(1001, 1), values).mean() for c in candidates])
     assert candidates[total.argmin()] == pytest.approx(float(values.quantile(quantile)), abs=1e-12)
@@ -144,9 +187,9 @@ def test_callable_loss_sees_flat_rows_and_comes_back_in_the_shape_of_the_stack()
         classifier_loss(entropy, multilabel=False)(outputs, index), named, rtol=1e-12, atol=0
     )
     # one value a row and output is averaged over the outputs
-    named = regressor_loss("mse", quantile=0.5)(outputs, values)
+    named = regressor_loss("mse", levels=())(outputs, values)
     torch.testing.assert_close(
-        regressor_loss(error, quantile=0.5)(outputs, values), named, rtol=1e-12, atol=0
+        regressor_loss(error, levels=())(outputs, values), named, rtol=1e-12, atol=0
     )
     assert shapes == [((M * B, K), (M * B,)), ((M * B, K), (M * B, K))]
 

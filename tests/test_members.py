@@ -29,12 +29,18 @@ def rows_of(n=60, seed=0):
         (DLClassifier(max_epochs=4, **QUICK), 0, lambda z: torch.log(torch.softmax(z, -1).mean(0))),
         (DLClassifier(max_epochs=4, **QUICK), 1, lambda z: torch.logit(torch.sigmoid(z).mean(0))),
         (DLRegressor(max_epochs=4, **QUICK), 2, lambda z: z.mean(0)),
+        (DLRegressor(max_epochs=4, loss="poisson", **QUICK), 3, lambda z: z.exp().mean(0).log()),
+        (
+            DLRegressor(max_epochs=4, loss="pinball", quantile=(0.2, 0.8), **QUICK),
+            2,
+            lambda z: z.mean(0),
+        ),
     ],
-    ids=["classes", "labels", "numbers"],
+    ids=["classes", "labels", "numbers", "counts", "quantiles"],
 )
 def test_module_gives_the_mean_prediction_of_the_members(estimator, y, mean):
     X, labels = rows_of()
-    target = (labels, np.stack([labels, 1 - labels], 1), X[:, 1] + X[:, 0])[y]
+    target = (labels, np.stack([labels, 1 - labels], 1), X[:, 1] + X[:, 0], 3.0 * labels)[y]
     estimator.fit(X, target)
     inputs = torch.from_numpy(estimator.encode(X))
     module = estimator.module_

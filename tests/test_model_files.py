@@ -120,6 +120,12 @@ CASES = {
     "sparse": (DLClassifier(**SMALL), SPARSE),
     "two outputs": (DLRegressor(**SMALL), TWO),
     "many labels": (DLClassifier(**SMALL), (IRIS[0], np.eye(3, dtype=int)[IRIS[1]])),
+    "weights of labels": (
+        DLClassifier(**SMALL, class_weight=[{0: 1, 1: 2.5}, {1: 3}, {}]),
+        (IRIS[0], np.eye(3, dtype=int)[IRIS[1]]),
+    ),
+    "counts": (DLRegressor(**SMALL, loss="poisson"), DIABETES),
+    "quantiles": (DLRegressor(**SMALL, loss="pinball", quantile=(0.1, 0.5, 0.9)), TWO),
     "object labels": (DLClassifier(**SMALL), (IRIS[0], np.array(list("abc"), object)[IRIS[1]])),
     "class weight": (DLClassifier(**SMALL, class_weight={0: 1.0, 1: 2.0, 2: 0.5}), IRIS),
     "generator": (DLClassifier(**{**SMALL, "random_state": np.random.RandomState(3)}), IRIS),

@@ -70,6 +70,12 @@ LOSSES = {
     "labels": (DLClassifier(), (IRIS[0], np.eye(3, dtype=int)[IRIS[1]])),
     "labels by mse": (DLClassifier(loss="mse"), (IRIS[0], np.eye(3, dtype=int)[IRIS[1]])),
     **{loss: (DLRegressor(loss=loss), DIABETES) for loss in ("mse", "mae", "huber", "pinball")},
+    "counts": (DLRegressor(loss="poisson"), DIABETES),
+    "quantiles": (DLRegressor(loss="pinball", quantile=(0.1, 0.5, 0.6, 0.9)), DIABETES),
+    "quantiles of outputs": (
+        DLRegressor(loss="pinball", quantile=(0.1, 0.9)),
+        (DIABETES[0], np.stack([DIABETES[1], DIABETES[1] ** 2], 1)),
+    ),
     "own loss": (DLRegressor(loss=lambda a, b: (a - b).abs().mean(-1)), DIABETES),
     "outputs": (DLRegressor(), (DIABETES[0], np.stack([DIABETES[1], DIABETES[1] ** 2], 1))),
     "one column": (DLRegressor(), (DIABETES[0], DIABETES[1][:, None])),

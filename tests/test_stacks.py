@@ -40,6 +40,10 @@ def examples(
         y = (x[:, :N_CLASSES] + 0.3 * torch.randn(n_rows, N_CLASSES, generator=g)).argmax(1)
     elif target == "labels":
         y = (x[:, :2] > 0).to(torch.float64)
+    elif target == "signed":
+        y = torch.where(x[:, :2] > 0, 1.5, -0.3).to(torch.float64)
+    elif target == "counts":
+        y = (2 + torch.sin(x[:, :2])).round()
     else:
         y = torch.sin(x[:, :2])
     weight = torch.rand(n_rows, generator=g, dtype=torch.float64) + 0.1 if weighted else None
@@ -61,12 +65,15 @@ def job(
     folds: bool = False,
     bins: bool = False,
     image: tuple[int, int, int] | None = None,
+    levels: tuple[float, ...] = (),
     optimizer: Any = "adam",
     momentum: float | None = None,
     rms_decay: float | None = None,
     **recipe: Any,
 ) -> FitJob:
-    n_outputs = N_CLASSES if target == "index" else 2
+    n_outputs = N_CLASSES if target == "index" else 2 * max(1, len(levels))
+    links = {"index": "softmax", "labels": "sigmoid", "signed": "sigmoid", "counts": "exp"}
+    score = {"index": "accuracy", "labels": "accuracy", "signed": "accuracy"}.get(target, "r2")
     settings = {"learning_rate": 0.01, "max_epochs": 3, **recipe}
     n_features = N_FEATURES if image is None else math.prod(image)
     given = partial(examples, weighted=weighted, target=target, n_features=n_features)
@@ -83,9 +90,10 @@ def job(
             binned=(1, 3) if bins else (),
             n_bins=4 if bins else 0,
             n_members=members,
-            link="softmax",
             image=image,
             channels=() if image is None else (3, 4),
+            link=links.get(target, "identity"),
+            levels=levels,
         ),
         loss=loss or classifier_loss("cross_entropy", multilabel=target == "labels"),
         recipe=Recipe(
@@ -98,7 +106,7 @@ def job(
         folds=torch.arange(n_rows) % members if folds else None,
         bins=bins_of(rows.inputs.rows(0, n_rows)) if bins else None,
         seed=seed,
-        score="accuracy" if target != "matrix" else "r2",
+        score="d2_pinball" if levels else score,
         dtype=torch.float64,
     )
 
@@ -225,8 +233,27 @@ CASES: dict[str, dict[str, Any]] = {
     "labels": {"target": "labels"},
     "labels, mse": {"target": "labels", "loss": classifier_loss("mse", multilabel=True)},
     **{
-        f"regression {name}": {"target": "matrix", "loss": regressor_loss(name, quantile=0.3)}
+        f"regression {name}": {"target": "matrix", "loss": regressor_loss(name, levels=(0.3,))}
         for name in ("mse", "mae", "huber", "pinball")
+    },
+    "counts": {"target": "counts", "loss": regressor_loss("poisson", levels=()), "members": 2},
+    "labels with weights": {
+        "target": "signed",
+        "loss": classifier_loss("cross_entropy", multilabel=True, weighted=True),
+        "held_out": PerModel(20, 13, 30),
+    },
+    "quantiles": {
+        "target": "matrix",
+        "levels": (0.1, 0.5, 0.8),
+        "loss": regressor_loss("pinball", levels=(0.1, 0.5, 0.8)),
+        "held_out": PerModel(20, 13, 30),
+    },
+    "quantiles, user module, members": {
+        "target": "matrix",
+        "levels": (0.1, 0.8),
+        "loss": regressor_loss("pinball", levels=(0.1, 0.8)),
+        "module": UserNet,
+        "members": 2,
     },
     **{
         f"{name}": {"optimizer": name, "weight_decay": PerModel(0.0, 0.1)}

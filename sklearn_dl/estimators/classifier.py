@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_class_weight, compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
@@ -20,7 +20,8 @@ from sklearn_dl.estimators.network import NetworkEstimator, checks_parameters
 from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import CLASSIFIER_LOSSES, Loss, classifier_loss
 from sklearn_dl.parameter_docs import documented
-from sklearn_dl.targets import check_labels, probabilities
+from sklearn_dl.targets import check_labels, label_weights, probabilities
+from sklearn_dl.training import Score
 
 __all__ = ["DLClassifier"]
 
@@ -31,8 +32,10 @@ __all__ = ["DLClassifier"]
         losses`` maps outputs (n, n_classes) before the softmax and class indices (n,) to (n,).
     label_smoothing : float in [0, 1), default=0
         Share of each target spread evenly over the classes (Szegedy et al. 2016).
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss, as in scikit-learn."""
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weights of the classes in the loss, as in scikit-learn. Where y is a 0/1 matrix a list of
+        one dict a label, such as ``[{0: 1, 1: 5}, ...]``: each weighs the loss of its own label,
+        and not the whole row; "balanced" does so for every label."""
 )
 @dataclass(kw_only=True, eq=False, repr=False)
 class DLClassifier(ClassifierMixin, NetworkEstimator):
@@ -65,14 +68,13 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
 
     loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "cross_entropy"
     label_smoothing: float = 0.0
-    class_weight: dict[Any, float] | str | None = None
+    class_weight: dict[Any, float] | list[dict[int, float]] | str | None = None
 
-    _score_name = "accuracy"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NetworkEstimator._parameter_constraints,
         "loss": [StrOptions(set(CLASSIFIER_LOSSES)), callable],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
     @checks_parameters
@@ -121,10 +123,7 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
                 raise ValueError(
                     f"y has {rows.target.shape[1]} labels, expected {self.n_outputs_}."
                 )
-            factor = None
-            if self.class_weight is not None:
-                factor = compute_sample_weight(self.class_weight, rows.target.astype(np.int64))
-            return self._weighed(rows, rows.target, factor)
+            return Rows(rows.table, self._weighed_labels(rows), rows.weight)
         codes = np.searchsorted(self.classes_, rows.target).clip(max=len(self.classes_) - 1)
         unknown = self.classes_[codes] != rows.target
         if unknown.any():
@@ -134,10 +133,27 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
             )
         if self.class_weight is None:
             return self._weighed(rows, codes, None)
+        if isinstance(self.class_weight, list):
+            raise ValueError(
+                "class_weight is a list, which is for a 0/1 matrix of labels, but y has one class "
+                "a row: give a dict of weights by class, or 'balanced'."
+            )
         weight = compute_class_weight(
             self.class_weight, classes=self.classes_, y=rows.target, sample_weight=rows.weight
         )
         return self._weighed(rows, codes, weight[codes])
+
+    def _weighed_labels(self, rows: Rows) -> NDArray[np.float64]:
+        """Labels as they are, or plus and minus their weights."""
+        if self.class_weight is None:
+            return rows.target
+        if callable(self.loss):
+            raise ValueError(
+                "class_weight for several labels a row needs a loss with a name; a callable loss "
+                "has to weigh its labels itself."
+            )
+        weights = label_weights(self.class_weight, rows.target, rows.weight)
+        return np.where(rows.target > 0, weights, -weights)
 
     @staticmethod
     def _weighed(rows: Rows, target: NDArray[Any], factor: NDArray[np.float64] | None) -> Rows:
@@ -149,8 +165,12 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
         weighed = Rows(rows.table, target, weight.astype(np.float64))
         return weighed if weight.all() else weighed.at(np.flatnonzero(weight))
 
+    def _scored_by(self) -> Score:
+        return "accuracy"
+
     def _loss(self) -> Loss:
-        return classifier_loss(self.loss, multilabel=self._multilabel)
+        weighted = self._multilabel and self.class_weight is not None
+        return classifier_loss(self.loss, multilabel=self._multilabel, weighted=weighted)
 
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Outputs of the network before softmax or sigmoid.

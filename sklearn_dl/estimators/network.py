@@ -36,7 +36,7 @@ from sklearn_dl.tabular import (
     image_rows,
     table_dtype,
 )
-from sklearn_dl.training import FitJob, FitResult, ModelState, submit
+from sklearn_dl.training import FitJob, FitResult, ModelState, Score, submit
 
 __all__ = ["NetworkEstimator", "checks_parameters"]
 
@@ -152,7 +152,13 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _loss(self) -> Loss:
         """The loss to minimise."""
 
-    _score_name: ClassVar[Literal["accuracy", "r2"]]
+    @abstractmethod
+    def _scored_by(self) -> Score:
+        """The score on held-out rows."""
+
+    def _levels(self) -> tuple[float, ...]:
+        """Levels of several quantiles, where they are asked for."""
+        return ()
 
     # fitting
 
@@ -290,6 +296,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             n_members=fitting.n_members_of(self, recipe.optimizer),
             link=loss.link,
             image=self.input_shape_,
+            levels=self._levels(),
         )
         stackable = fitting.is_stackable(architecture)
         start = None
@@ -317,7 +324,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             validation=None
             if held_out is None
             else fitting.encoded_examples(self.encoder_, held_out, dtype),
-            score=self._score_name,
+            score=self._scored_by(),
             start=start,
             folds=folds,
             bins=torch.from_numpy(bins[1]) if bins[0] else None,

@@ -7,27 +7,32 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
+from sklearn.metrics import d2_pinball_score
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_dl.estimators.network import NetworkEstimator, checks_parameters
 from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import REGRESSOR_LOSSES, Loss, regressor_loss
 from sklearn_dl.parameter_docs import documented
-from sklearn_dl.targets import Scale, check_values
+from sklearn_dl.targets import Scale, check_counts, check_values, checked_levels
+from sklearn_dl.training import Score
 
 __all__ = ["DLRegressor"]
 
 
 @documented(
-    """loss : {"mse", "mae", "huber", "pinball"} or callable, default="mse"
+    """loss : {"mse", "mae", "huber", "pinball", "poisson"} or callable, default="mse"
         Squared, absolute, Huber's (one standard deviation of y) or the quantile error, in
-        standardised units of y. A callable ``(outputs, target) -> losses`` maps two (n, n_outputs)
-        to (n,).
-    quantile : float in (0, 1), default=0.5
-        The quantile that "pinball" estimates."""
+        standardised units of y. "poisson": the deviance of counts, with the exponential of the
+        output as the rate; y may not be negative. A callable ``(outputs, target) -> losses`` maps
+        two (n, n_outputs) to (n,).
+    quantile : float in (0, 1) or sequence of float, default=0.5
+        The quantile that "pinball" estimates. Several, rising, such as ``(0.05, 0.5, 0.95)``, are
+        estimated by one network and never cross: see ``predict``."""
 )
 @dataclass(kw_only=True, eq=False, repr=False)
 class DLRegressor(RegressorMixin, NetworkEstimator):
@@ -57,13 +62,12 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
     """
 
     loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "mse"
-    quantile: float = 0.5
+    quantile: float | tuple[float, ...] = 0.5
 
-    _score_name = "r2"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NetworkEstimator._parameter_constraints,
         "loss": [StrOptions({*REGRESSOR_LOSSES, "pinball"}), callable],
-        "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
     }
 
     @checks_parameters
@@ -76,13 +80,24 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _check_target(self, y: Any) -> NDArray[Any]:
-        return check_values(y, self)
+        values = check_values(y, self)
+        return check_counts(values) if self.loss == "poisson" else values
+
+    def _levels(self) -> tuple[float, ...]:
+        levels = checked_levels(self.quantile)
+        if levels and self.loss != "pinball":
+            raise ValueError(
+                f"quantile={levels} asks for several quantiles, which loss='pinball' estimates; "
+                f"got loss={self.loss!r}."
+            )
+        return levels
 
     def _learn_target(self, rows: Rows) -> Rows:
         self._flat = rows.target.ndim == 1
         columns = rows.target.reshape(len(rows), -1)
-        self.n_outputs_ = columns.shape[1]
-        scale = Scale.of(columns, rows.weight)
+        self.n_outputs_ = columns.shape[1] * max(1, len(self._levels()))
+        measure = Scale.of_counts if self.loss == "poisson" else Scale.of
+        scale = measure(columns, rows.weight)
         self._target_mean, self._target_deviation = scale.mean, scale.deviation
         return self._encode_target(rows)
 
@@ -92,12 +107,18 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
 
     def _encode_target(self, rows: Rows) -> Rows:
         columns = rows.target.reshape(len(rows), -1)
-        if columns.shape[1] != self.n_outputs_:
-            raise ValueError(f"y has {columns.shape[1]} outputs, expected {self.n_outputs_}.")
+        expected = len(self._target_mean)
+        if columns.shape[1] != expected:
+            raise ValueError(f"y has {columns.shape[1]} outputs, expected {expected}.")
         return Rows(rows.table, self._scale.standardise(columns), rows.weight)
 
     def _loss(self) -> Loss:
-        return regressor_loss(self.loss, quantile=self.quantile)
+        return regressor_loss(
+            self.loss, levels=self._levels() or tuple(np.ravel(self.quantile).tolist())
+        )
+
+    def _scored_by(self) -> Score:
+        return "d2_pinball" if self._levels() else "r2"
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The estimate of y, in its units.
@@ -105,14 +126,44 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
         Returns
         -------
         ndarray of shape (n_rows,) or (n_rows, n_outputs)
-            As y was in ``fit``.
+            As y was in ``fit``. With several quantiles (n_rows, n_quantiles), or (n_rows,
+            n_outputs, n_quantiles) where y had two dimensions: along the last axis they rise.
         """
         outputs = self._outputs(X)
-        values = self._scale.restore(outputs)
+        if self._network["link"] == "exp":
+            rates = np.exp(outputs.astype(np.float64))
+            values = self._scale.restore(rates).astype(outputs.dtype)
+        elif self._network.get("levels"):
+            levels = outputs.reshape(len(outputs), -1, len(self._network["levels"]))
+            values = self._scale.restore(levels.swapaxes(1, 2)).swapaxes(1, 2)
+        else:
+            values = self._scale.restore(outputs)
         return values[:, 0] if self._flat else values
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2, or with several quantiles the mean of their D2 (pinball), which is 1 at best.
+
+        See `sklearn.metrics.d2_pinball_score`.
+        """
+        levels = self._levels()
+        if not levels:
+            return float(super().score(X, y, sample_weight))
+        targets = check_values(y, self).reshape(len(y), -1)
+        predicted = self.predict(X).reshape(*targets.shape, len(levels))
+        return float(
+            np.mean(
+                [
+                    d2_pinball_score(
+                        targets, predicted[..., k], alpha=level, sample_weight=sample_weight
+                    )
+                    for k, level in enumerate(levels)
+                ]
+            )
+        )
+
     def __sklearn_tags__(self) -> Any:
-        """Several outputs work."""
+        """Several outputs work; counts are not negative."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.target_tags.positive_only = self.loss == "poisson"
         return tags

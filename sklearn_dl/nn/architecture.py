@@ -30,6 +30,7 @@ from sklearn_dl.nn.layers import (
 )
 from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.replicated import Replicated
+from sklearn_dl.nn.rising import StackedRising
 
 __all__ = ["MODULES", "STRONG", "Architecture", "build"]
 
@@ -59,12 +60,14 @@ class Architecture:
         Bins of each.
     n_members : int
         Networks whose predictions are averaged; each is a model of the stack.
-    link : {"softmax", "sigmoid", "identity"}
+    link : {"softmax", "sigmoid", "identity", "exp"}
         How they are averaged, see ``PlainEnsemble``.
     image : tuple (channels, height, width) or None
         Set where the inputs are images, flattened.
     channels : tuple of int
         Channels of each convolution of ``module="cnn"``.
+    levels : tuple of float
+        Where several quantiles are estimated, their levels: outputs rise with them.
     """
 
     module: str | Callable[[int, int], nn.Module]
@@ -79,6 +82,7 @@ class Architecture:
     link: str = "identity"
     image: ImageShape | None = None
     channels: tuple[int, ...] = ()
+    levels: tuple[float, ...] = ()
 
     @property
     def n_multiplications(self) -> int:
@@ -130,11 +134,13 @@ def _cells(height: int, width: int) -> tuple[int, int]:
 
 def build(architecture: Architecture, n_models: int) -> Stacked:
     """A stack of ``n_models`` networks with undrawn parameters (call ``reset`` for each model)."""
+    rising: list[Stacked] = [StackedRising(architecture.levels)] if architecture.levels else []
     if callable(architecture.module):
-        return Replicated(
+        users = Replicated(
             architecture.module, architecture.n_features, architecture.n_outputs, n_models
         )
-    return Sequence(_LAYERS[architecture.module](architecture, n_models))
+        return Sequence([users, *rising]) if rising else users
+    return Sequence([*_LAYERS[architecture.module](architecture, n_models), *rising])
 
 
 class Sequence(Stacked):

@@ -15,6 +15,7 @@ from torch import Tensor
 from sklearn_dl.nn.architecture import Activation, Sequence
 from sklearn_dl.nn.layers import Batch, Stacked, StackedDropout, StackedLinear
 from sklearn_dl.nn.piecewise import StackedPiecewise
+from sklearn_dl.nn.rising import StackedRising
 
 __all__ = ["Chain"]
 
@@ -72,6 +73,9 @@ class Chain:
                 if below is None:
                     break
                 gradient = below
+            elif isinstance(layer, StackedRising):
+                assert kept is not None
+                gradient = layer.backward(kept, gradient)
             elif isinstance(layer, Activation):
                 gradient = DERIVATIVES[str(layer.activation)](gradient, out)
             elif kept is not None:
@@ -82,4 +86,4 @@ class Chain:
 def _is_plain(layer: Stacked) -> bool:
     if isinstance(layer, Activation):
         return isinstance(layer.activation, str) and layer.activation in DERIVATIVES
-    return isinstance(layer, StackedLinear | StackedDropout)
+    return isinstance(layer, StackedLinear | StackedDropout | StackedRising)

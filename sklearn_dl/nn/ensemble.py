@@ -18,6 +18,8 @@ def averaged(outputs: Tensor, link: str) -> Tensor:
     if link == "sigmoid":
         log = nn.functional.logsigmoid
         return torch.logsumexp(log(outputs), 0) - torch.logsumexp(log(-outputs), 0)
+    if link == "exp":
+        return torch.logsumexp(outputs, 0) - math.log(len(outputs))
     return outputs.mean(0)
 
 
@@ -28,9 +30,9 @@ class PlainEnsemble(nn.Module):
     ----------
     members : iterable of nn.Module
         Each maps (batch, n_features) to (batch, n_outputs).
-    link : {"softmax", "sigmoid", "identity"}
+    link : {"softmax", "sigmoid", "identity", "exp"}
         "softmax": ``log mean_i softmax(z_i)``; "sigmoid": the logit of the mean probability;
-        "identity": the mean output.
+        "identity": the mean output; "exp": the logarithm of the mean rate.
     """
 
     def __init__(self, members: Iterable[nn.Module], link: str) -> None:

@@ -103,10 +103,18 @@ def _classes(
 
 
 def _numbers(graph: Graph, estimator: DLRegressor, outputs: str) -> tuple[str, Any, list[Any]]:
-    scale = estimator._scale
-    values = graph.add("Mul", outputs, graph.constant(scale.deviation[None]))
-    values = graph.add("Add", values, graph.constant(scale.mean[None]))
-    if not estimator._flat:
+    scale, network = estimator._scale, estimator._network
+    n_levels = len(network.get("levels", ()))
+    if network["link"] == "exp":
+        outputs = graph.add("Exp", outputs)
+    mean, deviation = (np.repeat(v, max(1, n_levels))[None] for v in (scale.mean, scale.deviation))
+    values = graph.add("Mul", outputs, graph.constant(deviation))
+    values = graph.add("Add", values, graph.constant(mean))
+    if n_levels and not estimator._flat:
+        shape = graph.constant([0, len(scale.mean), n_levels], np.int64)
+        values = graph.add("Reshape", values, shape)
+        return values, np.float64, ["n_rows", len(scale.mean), n_levels]
+    if n_levels or not estimator._flat:
         return values, np.float64, ["n_rows", estimator.n_outputs_]
     flat = graph.add("Squeeze", values, graph.constant([1], np.int64))
     return flat, np.float64, ["n_rows"]

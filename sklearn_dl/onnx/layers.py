@@ -75,18 +75,35 @@ def _piecewise(graph: Graph, layer: Any, x: str) -> str:
 
 def _ensemble(graph: Graph, layer: Any, x: str) -> str:
     """The mean prediction of the members, as outputs; in float64, where log(0) is far away."""
-    link = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}[layer.link]
+    link = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity", "exp": "Exp"}[
+        layer.link
+    ]
     outputs = [graph.cast(emit_layer(graph, member, x), np.float64) for member in layer.members]
     share = graph.constant(1 / len(outputs))
     mean = graph.add("Mul", graph.add("Sum", *(graph.add(link, o) for o in outputs)), share)
     if layer.link == "identity":
         return mean
-    if layer.link == "softmax":
+    if layer.link in ("softmax", "exp"):
         return graph.add("Log", mean)
     # the other probability from its own sigmoids: 1 - p would round to 0
     turned = [graph.add("Sigmoid", graph.add("Neg", o)) for o in outputs]
     other = graph.add("Mul", graph.add("Sum", *turned), share)
     return graph.add("Sub", graph.add("Log", mean), graph.add("Log", other))
+
+
+def _rising(graph: Graph, layer: Any, x: str) -> str:
+    """The middle quantile and the sums of steps away from it, as one product."""
+    k, m = len(layer.levels), layer.middle
+    sums = np.zeros((k, k))  # sums[j, i]: what step j adds to quantile i
+    for j in range(k):
+        sums[j] = 1 if j == m else np.where(j > m, np.arange(k) >= j, -1.0 * (np.arange(k) <= j))
+    offsets = _array(layer.offsets(torch.empty(0, dtype=torch.float64)))
+    grouped = graph.add("Reshape", x, graph.constant([0, -1, k], np.int64))
+    raw = graph.add("Add", grouped, graph.add("CastLike", graph.constant(offsets), x))
+    steps = graph.add("Softplus", raw)
+    chosen = graph.add("Where", graph.constant(np.arange(k) == m, np.bool_), raw, steps)
+    together = graph.add("MatMul", chosen, graph.add("CastLike", graph.constant(sums), x))
+    return graph.add("Flatten", together, axis=1)
 
 
 def _batch_norm(graph: Graph, layer: nn.BatchNorm1d, x: str) -> str:
@@ -157,4 +174,5 @@ _OUR_EMITTERS: dict[str, Emitter] = {
     "PlainResidual": _residual,
     "PlainPiecewise": _piecewise,
     "PlainEnsemble": _ensemble,
+    "PlainRising": _rising,
 }

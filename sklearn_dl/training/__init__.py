@@ -8,6 +8,7 @@ from sklearn_dl.training.job import (
     FitResult,
     ModelState,
     Recipe,
+    Score,
 )
 from sklearn_dl.training.trainer import submit, train_alone, train_stack, trainer
 
@@ -20,6 +21,7 @@ __all__ = [
     "Inputs",
     "ModelState",
     "Recipe",
+    "Score",
     "SparseInputs",
     "submit",
     "train_alone",

@@ -28,7 +28,7 @@ __all__ = [
     "Score",
 ]
 
-Score = Literal["accuracy", "r2"]
+Score = Literal["accuracy", "r2", "d2_pinball"]
 
 
 class DivergenceError(FloatingPointError):
@@ -119,7 +119,7 @@ class FitJob:
         Decides initial values, shuffling, dropout and augmentation.
     validation : Examples or None
         Rows whose loss is watched after each epoch.
-    score : {"accuracy", "r2"} or None
+    score : {"accuracy", "r2", "d2_pinball"} or None
         Score on the validation rows beside their loss.
     start : ModelState or None
         Where to go on from; None: fresh initial values.

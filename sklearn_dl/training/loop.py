@@ -373,13 +373,32 @@ def _scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list
         hit = (
             outputs.argmax(-1) == target
             if job.loss.target == "index"
-            else ((outputs > 0) == (target > 0.5)).all(-1)
+            else ((outputs > 0) == (target > 0)).all(-1)
         )
         return [float(v) for v in (hit * share).sum(1)]
+    if job.score == "d2_pinball":
+        return _pinball_scores(job, outputs, target, share)
     if job.score == "r2":
+        if job.loss.link == "exp":
+            outputs = outputs.exp()
         weight = share.unsqueeze(-1)
         residual = (weight * (outputs - target).square()).sum(1)
         mean = (weight * target).sum(1, keepdim=True)
         spread = (weight * (target - mean).square()).sum(1)
         return [float(v) for v in (1 - residual / spread.clamp(min=1e-30)).mean(-1)]
     return [math.nan] * outputs.shape[0]
+
+
+def _pinball_scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list[float]:
+    """One minus the pinball loss over that of the rows' own quantiles, of each model."""
+    order = target.argsort(1)
+    reached = share.unsqueeze(-1).expand_as(target).gather(1, order).cumsum(1)
+    levels = target.new_tensor(job.architecture.levels)
+    places = torch.stack([(reached < q).sum(1) for q in levels], -1)  # (models, targets, levels)
+    places = places.clamp(max=target.shape[1] - 1)
+    constant = target.gather(1, order).transpose(1, 2).gather(2, places).flatten(1)
+    losses = [
+        (job.loss(each, target) * share).sum(1)
+        for each in (outputs, constant.unsqueeze(1).expand_as(outputs))
+    ]
+    return [float(v) for v in 1 - losses[0] / losses[1].clamp(min=1e-30)]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from torch import Tensor
 
-from sklearn_dl.losses import over_classes
+from sklearn_dl.losses import Loss, over_classes
 from sklearn_dl.nn import Batch
 from sklearn_dl.training.batches import Step
 from sklearn_dl.training.job import Examples, Score
@@ -153,7 +153,8 @@ class StackNet(skorch.NeuralNet):
         if not self.callbacks_:
             return None, None
         job = self.models[0].job
-        return _dataset(job.examples), job.validation and _dataset(job.validation)
+        held_out = job.validation and _dataset(job.validation, job.loss)
+        return _dataset(job.examples, job.loss), held_out
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Batches of the stack in training; skorch's loader where a callback predicts."""
@@ -233,7 +234,7 @@ class StackNet(skorch.NeuralNet):
         """Scorers ask whether the net is a classifier."""
         tags = super().__sklearn_tags__()
         score: Score | None = self.models[0].job.score
-        tags.estimator_type = "regressor" if score == "r2" else "classifier"
+        tags.estimator_type = "classifier" if score == "accuracy" else "regressor"
         return tags
 
 
@@ -249,8 +250,12 @@ _LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": _softmax,
     "sigmoid": torch.sigmoid,
     "identity": _identity,
+    "exp": torch.exp,
 }
 
 
-def _dataset(examples: Examples) -> Any:
-    return skorch.dataset.Dataset(examples.inputs.rows(0, len(examples)), examples.target)
+def _dataset(examples: Examples, loss: Loss) -> Any:
+    target = examples.target
+    if loss.target == "signed":  # callbacks know labels, not their weights
+        target = (target > 0).to(target.dtype)
+    return skorch.dataset.Dataset(examples.inputs.rows(0, len(examples)), target)
