@@ -268,7 +268,9 @@ def _content(rows: Rows) -> NDArray[np.uint64]:
     table = rows.table.toarray() if isinstance(rows.table, csr_array) else rows.table
     if isinstance(table, np.ndarray):
         table = pd.DataFrame(np.asarray(table, dtype=np.float64))
-    target = pd.DataFrame(rows.target.reshape(len(rows), -1).astype(np.float64))
+    # by rank: units measured with weights or with repetitions differ in their last bit
+    columns = rows.target.reshape(len(rows), -1).T
+    target = pd.DataFrame([np.unique(column, return_inverse=True)[1] for column in columns]).T
     keys = [hash_pandas_object(frame, index=False).to_numpy() for frame in (table, target)]
     return np.asarray(keys[0] * np.uint64(3) + keys[1], dtype=np.uint64)
 

@@ -191,8 +191,9 @@ def test_linear_poisson_network_is_the_generalised_linear_model():
     X, y = counts(200)
     exact = PoissonRegressor(alpha=0, max_iter=1000, tol=1e-10).fit(X, y)
     fitted = DLRegressor(
-        hidden_layer_sizes=(), module="mlp", preprocessing="standard", loss="poisson", optimizer="adam", learning_rate=0.05,
-        weight_decay=0, batch_size=200, max_epochs=600, dropout=0, random_state=0,
+        hidden_layer_sizes=(), module="mlp", preprocessing="standard", loss="poisson",
+        optimizer="adam", learning_rate=0.05, weight_decay=0, batch_size=200, max_epochs=600,
+        dropout=0, random_state=0,
     ).fit(X, y)  # fmt: skip
     assert_allclose(fitted.predict(X), exact.predict(X), rtol=1e-3)
 
