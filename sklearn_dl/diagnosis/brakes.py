@@ -82,6 +82,8 @@ def brake_settings(subject: Subject) -> list[tuple[Params, str]]:
         dropout = float(subject.setting("dropout", 0.0) or 0.0)
         if dropout < 0.5:
             found.append(({"dropout": round(min(0.5, dropout + DROPOUT), 12)}, "raise dropout"))
+    if subject.reads_images and subject.setting("augmentation") is None:
+        found.append(({"augmentation": "affine"}, "turn, zoom and shift the images at random"))
     found.append((new, "raise weight decay"))
     if sizes and not callable(subject.setting("module")):
         narrower = tuple(max(1, h // SMALLER) for h in sizes)

@@ -130,7 +130,9 @@ _SYMPTOM_CURES: tuple[tuple[set[str], Params, str, str], ...] = (
 
 
 def _foreign(subject: Subject, params: Params) -> bool:
-    """A user's module ignores what shapes ours."""
+    """A user's module ignores what shapes ours; without convolutions images are mere rows."""
+    if subject.setting("module") == "cnn" and "module" in params:
+        return True
     shapes = {"activation", "normalization", "module", "hidden_layer_sizes"}
     return callable(subject.setting("module")) and bool(shapes & set(params))
 
@@ -211,7 +213,7 @@ def brake_cures(subject: Subject, brakes: Brakes | None) -> list[Remedy]:
     else:
         why = "out of fold it does worse than on its own rows and than another model"
         remedies = [Remedy(changes(subject, p), a, why) for p, a in brake_settings(subject)]
-    if subject.setting("augmentation") is None:
+    if subject.setting("augmentation") is None and not subject.reads_images:
         why = "noise on the inputs holds back what changes from row to row (Bishop 1995)"
         remedies.append(Remedy({"augmentation": "noise"}, "train on noisy copies", why))
     return remedies

@@ -173,6 +173,9 @@ def wide_params(subject: Subject, n_train: int, rate: float) -> Params:
         return params | {"module": Beside(Reinitialised(module), 2 * NARROWEST)}
     widths = tuple(max(NARROWEST, WIDER * h) for h in now.get("hidden_layer_sizes", ()))
     params |= {"hidden_layer_sizes": widths or (NARROWEST,)}
+    if module == "cnn":  # twice the channels cost four times as much
+        channels = tuple(np.atleast_1d(now["channels"]))
+        params["channels"] = tuple(2 * int(c) for c in channels)
     if now.get("activation") == "identity":  # a wide net of identities is still linear
         params["activation"] = "relu"
     return params

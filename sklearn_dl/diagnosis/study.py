@@ -12,7 +12,7 @@ from sklearn_dl.diagnosis.own_loss import find_aim
 from sklearn_dl.diagnosis.result import Diagnosis
 from sklearn_dl.diagnosis.run import Listener, Run
 from sklearn_dl.diagnosis.splits import clusters_of
-from sklearn_dl.diagnosis.subject import find_subject, seeded
+from sklearn_dl.diagnosis.subject import find_subject, seeded, with_image_rows
 from sklearn_dl.diagnosis.table import (
     check_test_table,
     check_training_table,
@@ -57,7 +57,7 @@ def diagnose(
         probabilities or regressor: checks that need a network are then "not applicable". It is
         not changed.
     X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
-        Inputs as the estimator takes them.
+        Inputs as the estimator takes them; for a network that reads them also images.
     y : array-like of shape (n_samples,)
         Target.
     X_test, y_test : like X and y, optional
@@ -131,7 +131,7 @@ def run_diagnosis(
     if budget not in _BUDGETS:
         raise ValueError(f"budget must be one of {', '.join(_BUDGETS)}; got {budget!r}.")
     rng = check_random_state(random_state)
-    subject = find_subject(estimator)
+    subject, X, X_test = with_image_rows(find_subject(estimator), X, X_test)
     class_weight = subject.setting("class_weight")
     table = check_training_table(
         X,

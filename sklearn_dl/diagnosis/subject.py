@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_dl.estimators import DLClassifier, DLRegressor
+from sklearn_dl.tabular import checked_shape, has_images, image_rows
 
-__all__ = ["Subject", "find_subject", "seeded"]
+__all__ = ["Subject", "find_subject", "seeded", "with_image_rows"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Subject:
     def is_network(self) -> bool:
         """Whether the core is a DLClassifier or DLRegressor."""
         return isinstance(self.core, DLClassifier | DLRegressor)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether the rows are images to the network."""
+        return self.setting("module") == "cnn" or self.setting("input_shape") is not None
 
     @property
     def transforms_target(self) -> bool:
@@ -132,6 +139,28 @@ def find_subject(estimator: Any) -> Subject:
     if sklearn.get_config()["enable_metadata_routing"]:
         fit_prefix = ""
     return Subject(whole, core, prefix, fit_prefix, task)
+
+
+def with_image_rows(subject: Subject, X: Any, X_test: Any) -> tuple[Subject, Any, Any]:
+    """Images as rows of pixels, which every reference can read, and a network that knows them.
+
+    Raises
+    ------
+    ValueError
+        X is no table, and not read by a network of ours alone.
+    """
+    if not has_images(X):
+        return subject, X, X_test
+    if not (subject.is_network and subject.reads_images) or hasattr(subject.estimator, "steps"):
+        raise ValueError(
+            f"X has shape {np.shape(X)}, and only a DLClassifier or DLRegressor with module='cnn' "
+            "or input_shape is diagnosed on images. Otherwise flatten them: X.reshape(len(X), -1)."
+        )
+    shape = subject.setting("input_shape")
+    rows, shape = image_rows(X, None if shape is None else checked_shape(shape))
+    if X_test is not None:
+        X_test, _ = image_rows(X_test, shape)
+    return find_subject(subject.with_params(input_shape=shape)), rows, X_test
 
 
 def seeded(estimator: Any, seed: int) -> Any:

@@ -213,8 +213,9 @@ class StackedChannelNorm(Stacked):
         if self.rows is not None:
             like = cast(nn.BatchNorm1d, self.rows.plain(model))
             layer = nn.BatchNorm2d(like.num_features, eps=like.eps, momentum=like.momentum)
-            layer.load_state_dict(like.state_dict())
-            return layer.to(like.weight.dtype).eval()
+            layer.weight, layer.bias = like.weight, like.bias
+            layer.running_mean, layer.running_var = like.running_mean, like.running_var
+            return layer.eval()
         group = nn.GroupNorm(1, self.weight.shape[-1], eps=self.eps)
         group.weight = nn.Parameter(self.weight[model, 0].detach().clone())
         group.bias = nn.Parameter(self.bias[model, 0].detach().clone())

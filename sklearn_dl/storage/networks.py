@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,19 @@ def _check(estimator: NetworkEstimator) -> None:
         n_encoded = estimator.encoder_.n_encoded_
         n_outputs = estimator.n_outputs_
         sizes = (*architecture.hidden_layer_sizes, architecture.n_features, architecture.n_outputs)
+        image = architecture.image
+        sizes += (*architecture.channels, *(image or ()))
     except (TypeError, AttributeError) as error:
         raise ValueError(f"a network lacks a part ({error})") from error
     if not isinstance(architecture.module, str) or not isinstance(state, dict):
         raise ValueError("a network is no shipped module")
-    if len(sizes) > len(state) + 2 or any(type(n) is not int or n < 0 for n in sizes):
+    wrong = any(type(n) is not int or n < 0 for n in sizes)
+    if wrong or len(sizes) > len(state) + (2 if image is None else 5):
         raise ValueError("a network has layers of sizes that can be none")
+    if (architecture.module == "cnn" and image is None) or (
+        image is not None and (len(image) != 3 or math.prod(image) != n_encoded)
+    ):
+        raise ValueError("a network has images of another shape than its inputs")
     if (n_encoded, n_outputs) != (architecture.n_features, architecture.n_outputs):
         raise ValueError("a network has other inputs or outputs than its encoder and targets")
     try:
