@@ -206,7 +206,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "mixup of a regression": {
         "target": "matrix",
-        "loss": regressor_loss("huber", quantile=0.5),
+        "loss": regressor_loss("huber", levels=(0.5,)),
         "augmentation": augmentation_of("mixup", 0.5),
     },
     **{
