@@ -16,6 +16,7 @@ __all__ = [
     "DLRegressor",
     "__version__",
     "batched_fits",
+    "checkpoints",
     "diagnose",
     "load_model",
     "save_model",
@@ -26,6 +27,7 @@ _HOME = {
     "DLRegressor": "estimators",
     "PLAIN": "estimators",
     "batched_fits": "batching",
+    "checkpoints": "checkpointing",
     "diagnose": "diagnosis",
     "load_model": "storage",
     "save_model": "storage",
@@ -33,6 +35,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from sklearn_dl.batching import batched_fits
+    from sklearn_dl.checkpointing import checkpoints
     from sklearn_dl.diagnosis import diagnose
     from sklearn_dl.estimators import PLAIN, DLClassifier, DLRegressor
     from sklearn_dl.storage import load_model, save_model

@@ -22,6 +22,7 @@ LAYERS = (
     {"fitting"},
     {"estimators"},
     {"batching", "onnx", "storage"},
+    {"checkpointing"},
     {"curvature", "resilience"},
     {"studies"},
     {"diagnosis"},

@@ -57,8 +57,9 @@ from skops.io._trusted_types import SKLEARN_ESTIMATOR_TYPE_NAMES
 from skops.io._utils import get_type_name
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor, load_model, save_model
-from sklearn_dl.storage import files
+from sklearn_dl.storage import layout
 from sklearn_dl.storage.known import TYPES, type_of
+from sklearn_dl.storage.writing import write_value
 
 SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 3, "random_state": 0}
 IRIS, DIABETES = load_iris(return_X_y=True), load_diabetes(return_X_y=True)
@@ -243,7 +244,8 @@ def test_a_loaded_model_is_the_saved_one(case, tmp_path):
 
 
 def _packed(estimator):
-    return files._pack(estimator)
+    arrays = {}
+    return layout.pack({"model": write_value(estimator, arrays, "model")}, arrays)
 
 
 def test_the_generator_goes_on_where_it_was(tmp_path):
@@ -304,7 +306,7 @@ def test_saving_replaces_whole_files_only(tmp_path, monkeypatch):
     def full(_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(layout.os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         save_model(DLClassifier(), path)
     assert path.read_bytes() == before
@@ -394,9 +396,9 @@ def _load(data, folder):
 
 def _resigned(data):
     """The file with the digest that its content now has: what a forger would write."""
-    blank = data[: files._DIGEST.start] + files._BLANK + data[files._DIGEST.stop :]
+    blank = data[: layout._DIGEST.start] + layout._BLANK + data[layout._DIGEST.stop :]
     digest = hashlib.sha256(blank).hexdigest().encode()
-    return data[: files._DIGEST.start] + digest + data[files._DIGEST.stop :]
+    return data[: layout._DIGEST.start] + digest + data[layout._DIGEST.stop :]
 
 
 def _content(data):
@@ -434,7 +436,7 @@ def test_one_flipped_bit_anywhere_is_damage(stored, folder, position, bit):
 
 
 def test_every_flipped_bit_of_the_beginning_is_damage(stored, folder):
-    for position in range(files._DIGEST.stop + 8):
+    for position in range(layout._DIGEST.stop + 8):
         data = bytearray(stored)
         data[position] ^= 1 << position % 8
         with pytest.raises(ValueError, match="cannot be loaded"):
@@ -606,13 +608,13 @@ def test_forged_json_as_a_whole_is_refused(stored, folder, what):
 
 
 def test_an_oversized_header_is_refused_unread(stored, folder):
-    data = (files.MAX_HEADER + 1).to_bytes(8, "little") + stored[8:]
+    data = (layout.MAX_HEADER + 1).to_bytes(8, "little") + stored[8:]
     with pytest.raises(ValueError, match="its header has 33554433 bytes"):
         _load(_resigned(data), folder)
 
 
 def test_a_header_of_very_many_values_is_refused_unparsed(stored, folder):
-    text = _nested(0)[:-3] + "[" + "[]," * files.MAX_VALUES + "[]]}"
+    text = _nested(0)[:-3] + "[" + "[]," * layout.MAX_VALUES + "[]]}"
     with pytest.raises(ValueError, match=r"its header holds 2,\d+,\d+ values"):
         _load(_with_content(stored, text), folder)
 

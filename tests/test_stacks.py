@@ -327,6 +327,20 @@ def test_early_stopping_ends_models_at_different_epochs() -> None:
     assert len({len(result.history["epoch"]) for result in results}) > 2
 
 
+def test_the_schedule_goes_on_after_the_first_model_has_ended() -> None:
+    recipe: dict[str, Any] = {"early_stopping": True, "schedule": "cosine", "max_epochs": 10}
+    patience = (1, *[100] * 5)  # one in six ends: too few for the stack to be built anew
+    jobs = [
+        job(held_out=20, seed=i, n_iter_no_change=n, tol=0.5, **recipe)
+        for i, n in enumerate(patience)
+    ]
+    together = train_stack(jobs)
+    assert [len(result.history["epoch"]) for result in together] == [2, 10, 10, 10, 10, 10]
+    for one, result in zip(jobs, together, strict=True):
+        (alone,) = train_stack([one])
+        assert largest_difference(result, alone) < 1e-10
+
+
 def test_the_stack_has_trained() -> None:
     for result in train_stack(ragged(max_epochs=20)):
         losses = result.history["train_loss"]

@@ -334,6 +334,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             verbose=bool(self.verbose),
             keep_optimizer=incremental or self.warm_start,
             stackable=stackable,
+            repeatable=self.random_state is not None,
         )
 
     def _bins(self, rows: Rows, *, known: bool) -> fitting.Bins:

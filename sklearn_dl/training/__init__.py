@@ -7,10 +7,19 @@ from sklearn_dl.training.job import (
     FitJob,
     FitResult,
     ModelState,
+    Place,
+    Progress,
     Recipe,
     Score,
 )
-from sklearn_dl.training.trainer import submit, train_alone, train_stack, trainer
+from sklearn_dl.training.trainer import (
+    Train,
+    keeper,
+    submit,
+    train_alone,
+    train_stack,
+    trainer,
+)
 
 __all__ = [
     "DenseInputs",
@@ -20,9 +29,13 @@ __all__ = [
     "FitResult",
     "Inputs",
     "ModelState",
+    "Place",
+    "Progress",
     "Recipe",
     "Score",
     "SparseInputs",
+    "Train",
+    "keeper",
     "submit",
     "train_alone",
     "train_stack",

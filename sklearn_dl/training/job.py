@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -24,8 +24,11 @@ __all__ = [
     "FitJob",
     "FitResult",
     "ModelState",
+    "Place",
+    "Progress",
     "Recipe",
     "Score",
+    "Store",
 ]
 
 Score = Literal["accuracy", "r2", "d2_pinball"]
@@ -106,6 +109,45 @@ class ModelState:
     optimizer: dict[str, Any] = field(default_factory=dict)
 
 
+class Progress(Protocol):
+    """Where the state of one stack in training is kept."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to go on from, if there is one."""
+
+    def is_due(self) -> bool:
+        """Whether to save after this epoch."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep a state: plain values, lists, dicts and tensors."""
+
+    def finish(self, results: Sequence[FitResult]) -> None:
+        """Keep what came out, in the order of the jobs; the state is needed no longer."""
+
+
+class Store(Protocol):
+    """Where the states and results of many fits are kept; it may travel to another process."""
+
+    def progress(self, keys: Sequence[str]) -> Progress:
+        """The place of a stack of fits."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fit is kept.
+
+    Attributes
+    ----------
+    store : Store
+        Hashable.
+    key : str
+        Stands for all that decides the result.
+    """
+
+    store: Store
+    key: str
+
+
 @dataclass(frozen=True)
 class FitJob:
     """One model to train.
@@ -140,6 +182,10 @@ class FitJob:
         Print a line an epoch.
     keep_optimizer : bool
         Whether the result carries the optimizer's state.
+    repeatable : bool
+        Whether the same fit would have the same seed again.
+    place : Place or None
+        Where to keep the state of the training and its result.
     """
 
     architecture: Architecture
@@ -160,6 +206,8 @@ class FitJob:
     verbose: bool = False
     keep_optimizer: bool = False
     stackable: bool = True
+    repeatable: bool = True
+    place: Place | None = None
 
     @property
     def stack_key(self) -> Hashable | None:
@@ -180,6 +228,7 @@ class FitJob:
             (str(self.device), self.dtype, self.score),
             self.validation is None,
             self.folds is None,
+            None if self.place is None else self.place.store,
         )
         try:
             hash(key)
@@ -245,6 +294,8 @@ class FitResult:
         Set where training failed.
     interrupted : bool
         Whether Ctrl-C ended the training.
+    resumed : bool
+        Whether the training went on from a state that was kept.
     """
 
     state: ModelState
@@ -252,3 +303,4 @@ class FitResult:
     best_epoch: int | None = None
     error: Exception | None = None
     interrupted: bool = False
+    resumed: bool = False

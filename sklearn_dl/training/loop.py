@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from sklearn_dl.training.job import Examples, FitJob, ModelState
 from sklearn_dl.training.members import joined
 from sklearn_dl.training.model import Model
 from sklearn_dl.training.parameters import ParameterMatrix
-from sklearn_dl.training.updates import StackOptimizer
+from sklearn_dl.training.updates import Layout, StackOptimizer
 
 __all__ = ["Stack"]
 
@@ -45,6 +46,7 @@ class Stack:
         models: Sequence[Model],
         states: Sequence[ModelState | None],
         first: Sequence[ModelState] | None = None,
+        layout: Layout | None = None,
     ) -> None:
         self.models = list(models)
         job = models[0].job
@@ -59,7 +61,7 @@ class Stack:
             else:
                 self.parameters.load(i, state)
         self._arm_noise()
-        self.optimizer = StackOptimizer(self.parameters, self.models)
+        self.optimizer = StackOptimizer(self.parameters, self.models, layout)
         self.batches = Batches(self.models, job.device, job.dtype)
         smoothing = [m.job.recipe.label_smoothing for m in models]
         self._smoothing: Tensor | None = None
@@ -333,6 +335,24 @@ class Stack:
         if self.models[i].job.keep_optimizer and not before:
             state.optimizer = self.optimizer.row(i)
         return state
+
+    def kept(self) -> dict[str, Any]:
+        """All that is not its models' own, for `load_kept`."""
+        n = len(self.models)
+        return {
+            "layout": self.optimizer.layout,
+            "optimizer": [self.optimizer.row(i) for i in range(n)],
+            "now": self.parameters.snapshot(),
+            "before": self._before,
+            "earlier": self._earlier,
+            "first": [state.values for state in self._first],
+        }
+
+    def load_kept(self, kept: dict[str, Any]) -> None:
+        """Go on from what `kept` gave; layout and optimizer were known when this was made."""
+        self.parameters.load_all(kept["now"])
+        self._before, self._earlier = kept["before"], kept["earlier"]
+        self._first = [ModelState(values) for values in kept["first"]]
 
     def shrunk(self) -> Stack:
         """A stack of the models that go on, with all their state."""

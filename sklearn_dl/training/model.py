@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -16,6 +17,11 @@ EpochRecord = dict[str, float]
 
 #: A mean training loss of this many times the loss at the start is a divergence, finite or not.
 EXPLOSION = 1e4
+#: What of a model moves in training and is plain.
+_CLOCK = (
+    *("epoch", "plateau_factor", "_start_loss", "_settled", "_best_loss", "_best_epoch", "_stale"),
+    *("_plateau_loss", "_plateau_stale"),
+)
 
 
 def steps_per_epoch(n_rows: int, batch_size: int) -> int:
@@ -182,6 +188,36 @@ class Model:
             factor = STEP_FACTOR if recipe.decay_factor is None else recipe.decay_factor
             self.plateau_factor *= factor
             self._plateau_stale = 0
+
+    def kept(self) -> dict[str, Any]:
+        """All that moves in training, for `load_kept`."""
+        result = self.result
+        return {
+            **{name: getattr(self, name) for name in _CLOCK},
+            "generators": [g.get_state() for g in (self.generator, self.noise)],
+            "history": {
+                name: torch.tensor(column, dtype=torch.float64)
+                for name, column in self.history.items()
+            },
+            "best": None if self._best is None else vars(self._best),
+            "result": None if result is None else vars(result.state),
+            "best_epoch": None if result is None else result.best_epoch,
+            "error": None if result is None or result.error is None else str(result.error),
+        }
+
+    def load_kept(self, kept: dict[str, Any]) -> None:
+        """Be where the model was that `kept` described."""
+        for name in _CLOCK:
+            setattr(self, name, kept[name])
+        for generator, state in zip((self.generator, self.noise), kept["generators"], strict=True):
+            generator.set_state(state)
+        self.history = {name: column.tolist() for name, column in kept["history"].items()}
+        if kept["best"] is not None:
+            self._best = ModelState(**kept["best"])
+        if kept["result"] is not None:
+            error = None if kept["error"] is None else DivergenceError(kept["error"])
+            state = ModelState(**kept["result"])
+            self.result = FitResult(state, self.history, kept["best_epoch"], error)
 
 
 def _draw_seed(generator: torch.Generator) -> int:

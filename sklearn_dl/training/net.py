@@ -21,9 +21,10 @@ from torch import Tensor
 from sklearn_dl.losses import Loss, over_classes
 from sklearn_dl.nn import Batch
 from sklearn_dl.training.batches import Step
-from sklearn_dl.training.job import Examples, Score
+from sklearn_dl.training.job import Examples, Progress, Score
 from sklearn_dl.training.loop import Stack
 from sklearn_dl.training.model import Model
+from sklearn_dl.training.snapshot import resumed, snapshot
 
 __all__ = ["StackNet", "StopTraining"]
 
@@ -47,9 +48,17 @@ class StackNet(skorch.NeuralNet):
         skorch callbacks; only with one model.
     verbose : int
         Whether to print a line an epoch.
+    progress : Progress or None
+        Where the state is kept between epochs.
     """
 
-    def __init__(self, models: Sequence[Model], callbacks: Sequence[Any], verbose: int = 0) -> None:
+    def __init__(
+        self,
+        models: Sequence[Model],
+        callbacks: Sequence[Any],
+        verbose: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
         job = models[0].job
         super().__init__(
             module=torch.nn.Module,
@@ -64,6 +73,7 @@ class StackNet(skorch.NeuralNet):
             device=str(job.device),
         )
         self.models = models
+        self.progress, self.resumed = progress, False
         self.interrupted = False
 
     # what skorch builds
@@ -78,7 +88,11 @@ class StackNet(skorch.NeuralNet):
 
     def initialize_module(self) -> StackNet:
         """Build the stack and draw its initial values."""
-        self.stack = Stack(self.models, [m.job.start for m in self.models])
+        state = None if self.progress is None else self.progress.load()
+        if state is None:
+            self.stack = Stack(self.models, [m.job.start for m in self.models])
+        else:
+            self.stack, self.resumed = resumed(self.models, state), True
         self._show_stack()
         return self
 
@@ -147,6 +161,9 @@ class StackNet(skorch.NeuralNet):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Close the epoch for every model."""
         self.stack.end_epoch(self.stack.evaluate())
+        going = any(not model.done for model in self.models)
+        if self.progress is not None and self.progress.is_due() and going:
+            self.progress.save(snapshot(self.models, self.stack))
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """The rows of the first model, as callbacks want them; training reads the jobs."""

@@ -92,6 +92,13 @@ class ParameterMatrix:
         return ModelState(state)
 
     @torch.no_grad()
+    def load_all(self, snapshot: tuple[Tensor, list[Tensor]]) -> None:
+        """Set the numbers of all models."""
+        self.values.copy_(snapshot[0])
+        for (*_, full), value in zip(self._buffers, snapshot[1], strict=True):
+            full.copy_(value)
+
+    @torch.no_grad()
     def load(self, model: int, state: ModelState) -> None:
         """Set one model's numbers."""
         for name, _, offset, shape in self._parameters:

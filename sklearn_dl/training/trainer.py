@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from typing import TypeAlias
 
-from sklearn_dl.training.job import FitJob, FitResult
+from sklearn_dl.training.job import FitJob, FitResult, Progress
 from sklearn_dl.training.members import combined, members
 from sklearn_dl.training.model import Model
 from sklearn_dl.training.net import StackNet
 from sklearn_dl.training.threads import limited_threads, threads_for
 
-__all__ = ["submit", "train_alone", "train_stack", "trainer"]
+__all__ = ["Train", "keeper", "submit", "train_alone", "train_stack", "trainer"]
+
+Train: TypeAlias = Callable[[FitJob], FitResult]
 
 
 def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
     """Train jobs of one ``stack_key`` together; results in the order of the jobs.
 
     A model that diverges ends with its error in its result and does not disturb the others. Ctrl-C
-    ends a single fit with its weights so far; with several it passes through.
+    ends a single fit with its weights so far; with several it passes through. Jobs that have a
+    place go on from the state that is kept there, and leave their results.
     """
     teams = [members(job) for job in jobs]
     models = [
@@ -28,7 +32,9 @@ def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
     ]
     order = sorted(range(len(models)), key=lambda i: _place(models[i]))
     with limited_threads(threads_for(sum(job.step_flops for job in jobs))):
-        net = StackNet([models[i] for i in order], jobs[0].callbacks, int(jobs[0].verbose))
+        progress = _progress(jobs)
+        ordered = [models[i] for i in order]
+        net = StackNet(ordered, jobs[0].callbacks, int(jobs[0].verbose), progress)
         net.fit(None, None)
     if net.interrupted and net.n_teams > 1:
         raise KeyboardInterrupt
@@ -38,7 +44,17 @@ def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
         state = model.result.state
         state.values = {name: value.cpu() for name, value in state.values.items()}
         results[model.team].append(model.result)
-    return [combined(team) for team in results]
+    found = [combined(team) for team in results]
+    for result in found:
+        result.resumed = net.resumed
+    if progress is not None and not net.interrupted:
+        progress.finish(found)
+    return found
+
+
+def _progress(jobs: Sequence[FitJob]) -> Progress | None:
+    places = [job.place for job in jobs if job.place is not None]
+    return places[0].store.progress([place.key for place in places]) if places else None
 
 
 def _place(model: Model) -> tuple[int, str]:
@@ -55,9 +71,12 @@ def train_alone(job: FitJob) -> FitResult:
     return result
 
 
-trainer: ContextVar[Callable[[FitJob], FitResult]] = ContextVar("trainer", default=train_alone)
+trainer: ContextVar[Train] = ContextVar("trainer", default=train_alone)
+#: Knows results without training, and says where a training is kept: `sklearn_dl.checkpointing`.
+keeper: ContextVar[Callable[[FitJob, Train], FitResult] | None] = ContextVar("keeper", default=None)
 
 
 def submit(job: FitJob) -> FitResult:
-    """Have a job trained by the current trainer."""
-    return trainer.get()(job)
+    """Have a job trained by the current trainer, unless its result is kept."""
+    keep = keeper.get()
+    return trainer.get()(job) if keep is None else keep(job, trainer.get())

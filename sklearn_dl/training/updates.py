@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ __all__ = ["StackOptimizer"]
 #: Groups beyond which one scaled step is cheaper: 0.16 ms for 100 models as against 2.8 ms for 100
 #: groups, seen on one core.
 MAX_GROUPS = 4
+
+Layout: TypeAlias = tuple[bool, list[tuple[int, int]]]
+"""Whether moves are scaled row by row, and start and stop of each group of rows."""
 
 
 class _Group(Protocol):
@@ -152,6 +155,8 @@ class StackOptimizer:
     parameters : ParameterMatrix
     models : sequence of Model
         Sorted so that models of equal length and settings stand together.
+    layout : Layout or None
+        Which rows are stepped at once; None: worked out.
 
     Attributes
     ----------
@@ -159,15 +164,19 @@ class StackOptimizer:
         Euclidean norm of each model's last recorded gradient, before clipping.
     """
 
-    def __init__(self, parameters: ParameterMatrix, models: Sequence[Model]) -> None:
+    def __init__(
+        self,
+        parameters: ParameterMatrix,
+        models: Sequence[Model],
+        layout: Layout | None = None,
+    ) -> None:
         self.parameters, self.models = parameters, models
         spec = models[0].job.recipe.optimizer
         self._decoupled = spec.decoupled
-        runs = _runs([(m.n_steps, m.job.recipe.optimizer.settings, *_rate_key(m)) for m in models])
-        self._scaled = spec.linear and len(runs) > MAX_GROUPS
+        self.layout = layout or _layout(spec, models)
+        self._scaled, runs = self.layout
         new = parameters.values.new_tensor
         if self._scaled:
-            runs = _runs([(m.n_steps, m.job.recipe.optimizer.settings) for m in models])
             self._move = torch.zeros_like(parameters.values)
             decay = [m.job.recipe.weight_decay for m in models]
             self._decay = new(decay).unsqueeze(1) if any(decay) else None
@@ -218,7 +227,7 @@ class StackOptimizer:
         """Work out the rates of all steps of this epoch; nothing to do where none moves."""
         if not self._moving:
             return
-        leaders = self.models if self._scaled else [self.models[start] for start, _ in self._runs]
+        leaders = self.models if self._scaled else [self._leader(*run) for run in self._runs]
         table = [model.rates() for model in leaders]
         if self._scaled:
             longest = len(table[0])  # models are sorted by length
@@ -226,6 +235,11 @@ class StackOptimizer:
             self._table: Any = self.parameters.values.new_tensor(padded).T.unsqueeze(2)
         else:
             self._table = table
+
+    def _leader(self, start: int, stop: int) -> Model:
+        """A model whose clock the group follows: that of one that has ended stands still."""
+        group = self.models[start:stop]
+        return next((model for model in group if not model.done), group[0])
 
     def set_rates(self, step: int) -> None:
         """Set the rates of step ``step`` of this epoch."""
@@ -285,6 +299,14 @@ class StackOptimizer:
         """State of the optimizer for one model, copied."""
         group, row = self._group_of(model)
         return group.row(row)
+
+
+def _layout(spec: OptimizerSpec, models: Sequence[Model]) -> Layout:
+    """Runs of models of the same settings, whatever the rate where there would be many."""
+    runs = _runs([(m.n_steps, m.job.recipe.optimizer.settings, *_rate_key(m)) for m in models])
+    if not spec.linear or len(runs) <= MAX_GROUPS:
+        return False, runs
+    return True, _runs([(m.n_steps, m.job.recipe.optimizer.settings) for m in models])
 
 
 def _rate_key(model: Model) -> tuple[Any, ...]:
