@@ -42,6 +42,8 @@ fig, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 BatchSizeDisplay(study, "train_loss").plot(axes[0])
 BatchSizeDisplay(study, "test_loss").plot(axes[1])
 axes[0].set_yscale("log")
+asked = study.claims[study.claims["claim"] == "small batches generalise better"]
+fig.suptitle(f"Do small batches generalise better here? {', '.join(asked['holds'].unique())}")
 plt.show()
 
 # what mathematics forces: a batch of all rows has no gradient noise, a small one has

@@ -33,7 +33,9 @@ print(after.verdict.value, f"gain {gain.gain:.3f} +- {gain.stderr:.3f}")
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharex=True, layout="constrained")
 for ax, d in zip(axes, (before, after), strict=True):
     d.plot(ax=ax)
-    ax.set_title(d.verdict.value)
+costs = [d.ledger.loc["optimization", "loss"] for d in (before, after)]
+axes[0].set_title(f"A rate too small costs {costs[0]:.2f}")
+axes[1].set_title(f"After the remedy: {costs[1]:.2f}")
 plt.show()
 
 assert before.verdict == "optimization"

@@ -39,12 +39,16 @@ print(parts)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 left.errorbar(curve.curve["rows"], curve.curve["out_of_fold"], curve.curve["stderr"], fmt="ko-")
 left.axhline(noisy.floor, color="0.5", ls="--", label="noise floor")
-left.set(xlabel="rows learnt", ylabel="out-of-fold log loss", xscale="log")
+left.set(xlabel="rows learnt", ylabel="out-of-fold log loss (nats)", xscale="log")
+left.set_xticks(curve.curve["rows"], [f"{n:.0f}" for n in curve.curve["rows"]])
+left.minorticks_off()
+left.set_title("More rows brake it")
 left.legend()
 names = ["bias_and_noise", "variance_of_rows", "variance_of_seeds"]
-right.bar(names, parts.loc[names, "value"], yerr=parts.loc[names, "stderr"], color="0.6")
-right.tick_params(axis="x", rotation=15)
-right.set_ylabel("nats")
+labels = [name.replace("_", "\n", 1).replace("_", " ") for name in names]
+right.bar(labels, parts.loc[names, "value"], yerr=parts.loc[names, "stderr"], color="0.6")
+variance = parts.loc["variance", "value"]
+right.set(ylabel="part of the log loss (nats)", title=f"Variance costs {variance:.2f}")
 plt.show()
 
 assert before.verdict == "overfitting"

@@ -29,8 +29,13 @@ for part in ("train", "test"):
 # %%
 # One line a fold. Curves that still fall at the right edge ask for more epochs.
 fig, ax = plt.subplots(layout="constrained")
-for fold, model in enumerate(cv["estimator"]):
-    ax.plot(model.history_["epoch"], model.history_["train_loss"], label=f"fold {fold}")
-ax.set(xlabel="epoch", ylabel="training loss", yscale="log")
+styles = ("-", "--", ":", "-.", (0, (5, 1)))
+for fold, (model, style) in enumerate(zip(cv["estimator"], styles, strict=True), start=1):
+    history = model.history_
+    ax.plot(history["epoch"], history["train_loss"], ls=style, color="k", label=f"fold {fold}")
+ax.set(xlabel="epoch", ylabel="training loss (nats a row)", yscale="log")
+ax.set_title(f"Five folds: accuracy {cv['test_score'].mean():.3f} on rows not learnt")
 ax.legend()
 plt.show()
+
+assert cv["test_score"].mean() > 0.95

@@ -42,8 +42,9 @@ results["log_loss"] = -search.cv_results_["mean_test_score"]
 fig, axes = plt.subplots(1, 4, figsize=(10, 3), sharey=True, layout="constrained")
 for ax, name in zip(axes, grid, strict=True):
     means = results.groupby(name)["log_loss"].mean()
-    ax.plot(means.index.astype(str), means, "ko-")
-    ax.set_xlabel(name)
+    ax.plot(means.index.astype(str).str.replace("_", "-\n"), means, "ko-")
+    ax.set_xlabel(name.replace("_", " "))
+    ax.margins(x=0.25)
 axes[0].set_ylabel("held-out log loss (nats a row)")
 spread = {
     name: results.groupby(name)["log_loss"].mean().agg(lambda m: m.max() - m.min()) for name in grid

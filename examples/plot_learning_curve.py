@@ -25,7 +25,8 @@ with batched_fits():
     display = LearningCurveDisplay.from_estimator(
         model, X, y, train_sizes=np.geomspace(0.06, 1, 5), scoring="neg_log_loss",
         negate_score=True, score_name="log loss (nats a row)", ax=ax,
-        cv=StratifiedKFold(5, shuffle=True, random_state=0),
+        cv=StratifiedKFold(5, shuffle=True, random_state=0), line_kw={"color": "k"},
+        fill_between_kw={"color": "k", "alpha": 0.15},
     )  # fmt: skip
 
 # %%
@@ -34,6 +35,9 @@ held_out = -display.test_scores.mean(axis=1)
 slope = np.polyfit(np.log2(display.train_sizes), np.log2(held_out), 1)[0]
 ax.set(xscale="log", yscale="log", xlabel="training rows")
 ax.set_title(f"Twice the rows leave {2**slope:.0%} of the held-out loss")
+for line, style, marker in zip(display.lines_, ("--", "-"), "os", strict=True):
+    line.set(linestyle=style, marker=marker)
+ax.legend(display.lines_, ["training rows", "held-out rows"])
 plt.show()
 
 assert held_out[-1] < held_out[0]

@@ -43,8 +43,9 @@ print(f"R2 on rows not learnt from: {score:.2f}")
 # %%
 # The noise put in leaves at most 0.96; a tenth of the sizes is missing.
 fig, ax = plt.subplots(layout="constrained")
-ax.scatter(predicted, table.price, s=8)
+ax.scatter(predicted, table.price, s=8, color="k")
 ax.axline((0, 0), slope=1, color="0.5", lw=1)
-ax.set(xlabel="predicted price", ylabel="price", title=f"R2 {score:.2f}")
+ax.set(xlabel="price predicted for rows not learnt (thousands)", ylabel="price (thousands)")
+ax.set_title(f"From a csv as it stands to R² = {score:.2f}; the noise allows 0.96")
 plt.show()
 assert score > 0.8

@@ -74,7 +74,7 @@ for optimizer, rate in (("sgd", 1e-3), ("rmsprop", 0.1), ("adam", 0.1)):
 fig, ax = plt.subplots(layout="constrained")
 for (name, curve), style in zip(curves.items(), ("--", ":", "-"), strict=True):
     ax.plot(curve, style, color="black", label=name)
-ax.set(xlabel="epoch", ylabel="training loss", yscale="log")
+ax.set(xlabel="epoch", ylabel="training loss (squared error)", yscale="log")
 ax.set_title("One rate for all weights serves the larger column only")
 ax.legend()
 plt.show()
