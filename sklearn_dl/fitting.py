@@ -23,7 +23,16 @@ from sklearn_dl.nn.replicated import can_be_stacked
 from sklearn_dl.optimizers import OptimizerSpec, optimizer_spec
 from sklearn_dl.recipes import N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
 from sklearn_dl.tabular import ImageEncoder, ImageShape, Table, TabularEncoder
-from sklearn_dl.training import DenseInputs, Examples, Inputs, ModelState, Recipe, SparseInputs
+from sklearn_dl.training import (
+    DenseInputs,
+    Examples,
+    FitJob,
+    Inputs,
+    ModelState,
+    Recipe,
+    SparseInputs,
+)
+from sklearn_dl.training.inputs import SomeInputs
 from sklearn_dl.training.threads import limited_threads, threads_for
 
 __all__ = [
@@ -39,6 +48,7 @@ __all__ = [
     "history_frame",
     "hold_out",
     "is_stackable",
+    "left_out_outputs",
     "member_folds",
     "n_members_of",
     "network_outputs",
@@ -366,6 +376,19 @@ def network_outputs(
             rows = _tensor(encoder.transform_table(chunk, dtype)).to(first.device)
             outputs.append(module(rows).cpu().numpy())
     return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+
+def left_out_outputs(module: torch.nn.Module, job: FitJob) -> NDArray[Any]:
+    """Outputs for each training row of the member that left it out, (n_rows, n_outputs)."""
+    assert isinstance(module, PlainEnsemble)
+    assert job.folds is not None
+    outputs = torch.empty(len(job.folds), job.architecture.n_outputs, dtype=job.dtype)
+    with torch.inference_mode():
+        for fold, member in enumerate(module.members):
+            for index in (job.folds == fold).nonzero().squeeze(1).split(PREDICTION_ROWS):
+                rows = SomeInputs(job.examples.inputs, index)
+                outputs[index] = member(rows.rows(0, len(rows)))
+    return outputs.numpy()
 
 
 def _chunk(table: Table, rows: slice) -> Table:

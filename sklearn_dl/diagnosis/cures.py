@@ -250,7 +250,7 @@ def prediction_cures(
 #: Which shift -> (action, why, what try_remedy does)
 _BY_SHIFT: dict[str | None, tuple[str, str, Does]] = {
     "label shift": (
-        "weigh the classes as the test rows have them",
+        "weigh the classes as the test rows have them, or sklearn_dl.priors.adjust_prior",
         "the changed class frequencies explain most of it",
         "prior correction",
     ),

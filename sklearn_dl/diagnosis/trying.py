@@ -18,6 +18,7 @@ from sklearn_dl.diagnosis.fold_fits import by_row, fit_jobs, fit_table, jobs_on
 from sklearn_dl.diagnosis.shift import importance_weights
 from sklearn_dl.diagnosis.statistics import paired_difference
 from sklearn_dl.diagnosis.table import Table
+from sklearn_dl.priors import prior_ratio
 
 if TYPE_CHECKING:
     from sklearn_dl.diagnosis.result import Study
@@ -104,8 +105,8 @@ def _weighted(study: Study, how: str) -> Table:
 
 
 def _class_ratios(table: Table, test: Table) -> Floats:
-    """``q(y) / p(y)`` of each training row (Saerens, Latinne, Decaestecker 2002)."""
+    """``q(y) / p(y)`` of each training row."""
     classes, inverse, counts = np.unique(table.y, return_inverse=True, return_counts=True)
     wanted = np.array([(test.y == label).sum() for label in classes], dtype=np.float64)
-    ratio: Floats = (wanted / len(test)) / (counts / len(table))
-    return np.asarray(ratio[inverse], dtype=np.float64)
+    ratio: Floats = prior_ratio(counts, wanted)[inverse]
+    return ratio

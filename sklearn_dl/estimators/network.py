@@ -156,6 +156,9 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _scored_by(self) -> Score:
         """The score on held-out rows."""
 
+    def _calibrate(self, job: FitJob) -> None:
+        """Learn from the rows that members left out what predictions lack."""
+
     def _levels(self) -> tuple[float, ...]:
         """Levels of several quantiles, where they are asked for."""
         return ()
@@ -229,6 +232,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         context.call_on_fit_task_begin(**told)
         result = submit(self._with_hooks(job, context, told))
         self._keep(job, result, incremental=incremental)
+        self._calibrate(job)
         context.call_on_fit_task_end(**told, reconstruction_attributes={})
         return self
 

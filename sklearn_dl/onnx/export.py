@@ -107,6 +107,9 @@ def _numbers(graph: Graph, estimator: DLRegressor, outputs: str) -> tuple[str, A
     n_levels = len(network.get("levels", ()))
     if network["link"] == "exp":
         outputs = graph.add("Exp", outputs)
+    elif estimator._shift.any():
+        outputs = graph.add("Add", outputs, graph.constant(estimator._shift.reshape(1, -1)))
+        outputs = _running_maximum(graph, outputs, max(1, n_levels), len(scale.mean))
     mean, deviation = (np.repeat(v, max(1, n_levels))[None] for v in (scale.mean, scale.deviation))
     values = graph.add("Mul", outputs, graph.constant(deviation))
     values = graph.add("Add", values, graph.constant(mean))
@@ -118,3 +121,13 @@ def _numbers(graph: Graph, estimator: DLRegressor, outputs: str) -> tuple[str, A
         return values, np.float64, ["n_rows", estimator.n_outputs_]
     flat = graph.add("Squeeze", values, graph.constant([1], np.int64))
     return flat, np.float64, ["n_rows"]
+
+
+def _running_maximum(graph: Graph, outputs: str, n_levels: int, n_targets: int) -> str:
+    """The largest level so far, target by target."""
+    columns: list[str] = []
+    for column in range(n_targets * n_levels):
+        own = graph.add("Gather", outputs, graph.constant([column], np.int64), axis=1)
+        first = column % n_levels == 0
+        columns.append(own if first else graph.add("Max", columns[-1], own))
+    return graph.columns(columns)
