@@ -67,8 +67,8 @@ def estimate_prior(probabilities: Any, prior_train: Any, sample_weight: Any = No
     """Shares of the classes among rows without labels, by maximum likelihood.
 
     The EM algorithm of Saerens et al. (2002, eq. 2.9): the shares are those that give the mean of
-    the probabilities adjusted to them. It trusts the probabilities: those of a model that is trained
-    too little, which are less sure than they should be, send shares to zero. Calibrate first
+    the probabilities adjusted to them. It trusts the probabilities: those of a model trained too
+    little, which are less sure than they should be, send shares to zero. Calibrate first
     (Alexandari, Kundaje and Shrikumar 2020).
 
     Parameters

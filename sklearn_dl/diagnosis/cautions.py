@@ -45,7 +45,8 @@ def copied_rows(study: Study) -> int:
     frame = plain_frame(study.table.X)
     if not isinstance(frame, pd.DataFrame):
         return 0
-    whole = frame.assign(y=np.asarray(study.table.y))
+    targets = pd.DataFrame(np.asarray(study.table.y).reshape(len(frame), -1))
+    whole = pd.concat([frame.reset_index(drop=True), targets.add_prefix("y")], axis=1)
     key = pd.util.hash_pandas_object(whole, index=False).to_numpy()
     return sum(int(np.isin(key[test], key[train]).sum()) for train, test in study.folds.splits)
 

@@ -92,7 +92,7 @@ def _subset(
 ) -> NDArray[np.int64]:
     """Random rows; every class keeps its share where that is possible."""
     y = study.table.y[train]
-    if study.subject.task == "classification":
+    if study.subject.task == "classification" and y.ndim == 1:
         counts = np.unique(y, return_counts=True)[1]
         if counts.min() >= 2 and size >= len(counts) and len(train) - size >= len(counts):
             split = StratifiedShuffleSplit(1, train_size=size, random_state=rng)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn_dl.diagnosis.row_losses import (
     AbsoluteError,
     HuberError,
+    LabelLogLoss,
     LogLoss,
     PinballError,
     PoissonDeviance,
@@ -23,7 +24,7 @@ from sklearn_dl.diagnosis.table import Table
 __all__ = ["Aim", "find_aim", "row_loss"]
 
 Floats = NDArray[np.float64]
-AimKind = Literal["log", "squared", "absolute", "huber", "pinball", "poisson"]
+AimKind = Literal["log", "labels", "squared", "absolute", "huber", "pinball", "poisson"]
 
 _NAMES: dict[str, AimKind] = {
     "mse": "squared",
@@ -43,6 +44,9 @@ _CLASSES: dict[str, AimKind] = {
 }
 
 
+_UNWEIGHED = "class_weight is not part of the log loss of labels that is judged"
+
+
 @dataclass(frozen=True)
 class Aim:
     """What is minimised.
@@ -50,21 +54,31 @@ class Aim:
     Attributes
     ----------
     kind : str
-        Log loss, squared, absolute, Huber's or pinball error, Poisson deviance.
-    quantile : float
+        Log loss of classes or of labels, squared, absolute, Huber's or pinball error, Poisson
+        deviance.
+    quantile : float or tuple of float
         Of the pinball error.
     note : str or None
         Said where it is not the estimator's own.
     """
 
     kind: AimKind
-    quantile: float = 0.5
+    quantile: float | tuple[float, ...] = 0.5
     note: str | None = None
 
 
 def find_aim(subject: Subject, y: NDArray[Any]) -> Aim:
-    """The estimator's own loss where the ledger can use it, else log loss or squared error."""
+    """The estimator's own loss where the ledger can use it, else log loss or squared error.
+
+    Raises
+    ------
+    ValueError
+        Several outputs and another loss than the squared error.
+    """
     own = subject.setting("loss", subject.setting("criterion"))
+    if subject.task == "classification" and y.ndim == 2:
+        weighs = subject.setting("class_weight") is not None
+        return Aim("labels", note=_UNWEIGHED if weighs else None)
     if subject.task == "classification":
         if own == "mse":
             return Aim("log", note="squared error on classes is no likelihood: judged by log loss")
@@ -77,38 +91,56 @@ def find_aim(subject: Subject, y: NDArray[Any]) -> Aim:
     kind = kind or (_NAMES.get(own) if isinstance(own, str) else "squared")
     if kind is None:
         return Aim("squared", note=f"judged by squared error, not by its own loss {own!r}")
+    if y.ndim == 2 and kind != "squared":
+        raise ValueError(
+            f"y has {y.shape[1]} columns, of which together only squared error can be judged, and "
+            f"the estimator minimises {own!r}. Diagnose one at a time, for example y[:, 0]."
+        )
     if kind == "poisson" and not (y >= 0).all():
         return Aim("squared", note="y has negative values: judged by squared error")
     level = subject.setting("quantile", subject.setting("alpha") if own == "quantile" else None)
-    return Aim(kind, float(level) if kind == "pinball" and level is not None else 0.5)
+    if kind != "pinball" or level is None:
+        return Aim(kind)
+    levels = tuple(float(q) for q in np.ravel(level))
+    return Aim(kind, levels if len(levels) > 1 else levels[0])
 
 
 def row_loss(aim: Aim, table: Table) -> RowLoss:
     """The loss in units of that of the best constant."""
     if aim.kind == "log":
         return LogLoss()
+    if aim.kind == "labels":
+        return LabelLogLoss()
     y, w = np.asarray(table.y, dtype=np.float64), table.loss_weight
+    if y.ndim == 2:
+        spread = np.average(np.square(y - np.average(y, axis=0, weights=w)), axis=0, weights=w)
+        # an output that is constant has no unit of its own
+        return SquaredError(tuple(float(v) or 1.0 for v in spread))
     mean = float(np.average(y, weights=w))
     variance = float(np.average(np.square(y - mean), weights=w))
     if aim.kind == "squared":
         return SquaredError(variance)
 
-    def of_constant(loss: RowLoss, constant: float) -> float:
+    def of_constant(loss: RowLoss, constant: float | Floats) -> float:
         # Some constants are perfect on the weighted rows; then the loss stays in the user's units.
-        return float(np.average(loss.of(np.full(len(y), constant), y), weights=w)) or 1.0
+        said = np.broadcast_to(constant, (len(y), *np.shape(constant)))
+        return float(np.average(loss.of(said, y), weights=w)) or 1.0
 
     if aim.kind == "huber":
         deviation = variance**0.5
         return HuberError(deviation, of_constant(HuberError(deviation, 1.0), mean))
     if aim.kind == "poisson":
         return PoissonDeviance(mean, of_constant(PoissonDeviance(mean, 1.0), mean))
-    level = _quantile(y, w, aim.quantile if aim.kind == "pinball" else 0.5)
     if aim.kind == "absolute":
-        return AbsoluteError(of_constant(AbsoluteError(1.0), level))
-    scale = of_constant(PinballError(aim.quantile, 1.0), level)
-    return PinballError(
-        aim.quantile, scale, f"pinball error ({aim.quantile:g}) / that of the quantile"
-    )
+        return AbsoluteError(of_constant(AbsoluteError(1.0), _quantile(y, w, 0.5)))
+    if isinstance(aim.quantile, tuple):
+        own = np.array([_quantile(y, w, q) for q in aim.quantile])
+        listed = ", ".join(f"{q:g}" for q in aim.quantile)
+        name = f"pinball error (mean of {listed}) / that of the quantiles"
+    else:
+        own = np.asarray(_quantile(y, w, aim.quantile))
+        name = f"pinball error ({aim.quantile:g}) / that of the quantile"
+    return PinballError(aim.quantile, of_constant(PinballError(aim.quantile, 1.0), own), name)
 
 
 def _quantile(y: Floats, w: Floats, q: float) -> float:

@@ -215,7 +215,9 @@ def run_probes(
     """
     if not subject.is_network:
         return None
-    capped, _ = capped_folds(folds, table, seed, stratify=subject.task == "classification")
+    capped, _ = capped_folds(
+        folds, table, seed, stratify=subject.task == "classification" and table.y.ndim == 1
+    )
     train, test = capped.splits[0]
     bench = _Bench(subject, table, train, test, loss, prior_loss)
     first = own[0]

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.neighbors import NearestNeighbors
 
-__all__ = ["LeafQuantileTrees", "NeighbourQuantile"]
+__all__ = ["EachQuantile", "LeafQuantileTrees", "NeighbourQuantile"]
 
 Floats = NDArray[np.float64]
 
 
 class NeighbourQuantile(RegressorMixin, BaseEstimator):
-    """The quantile of the targets of the nearest rows."""
+    """The quantile, or several, of the targets of the nearest rows."""
 
-    def __init__(self, quantile: float = 0.5, n_neighbors: int = 5) -> None:
+    def __init__(self, quantile: float | tuple[float, ...] = 0.5, n_neighbors: int = 5) -> None:
         self.quantile = quantile
         self.n_neighbors = n_neighbors
 
@@ -34,9 +34,9 @@ class NeighbourQuantile(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Floats:
-        """Quantiles of shape (n,)."""
+        """Quantiles of shape (n,) or (n, n_quantiles)."""
         rows = self.neighbours_.kneighbors(X, return_distance=False)
-        return np.asarray(np.quantile(self.targets_[rows], self.quantile, axis=1))
+        return np.asarray(np.quantile(self.targets_[rows], self.quantile, axis=1).T)
 
 
 class LeafQuantileTrees(RegressorMixin, BaseEstimator):
@@ -47,7 +47,10 @@ class LeafQuantileTrees(RegressorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, quantile: float = 0.5, min_samples_leaf: int = 4, random_state: Any = None
+        self,
+        quantile: float | tuple[float, ...] = 0.5,
+        min_samples_leaf: int = 4,
+        random_state: Any = None,
     ) -> None:
         self.quantile = quantile
         self.min_samples_leaf = min_samples_leaf
@@ -62,16 +65,51 @@ class LeafQuantileTrees(RegressorMixin, BaseEstimator):
         ).fit(X, y, sample_weight=sample_weight)
         leaves = self.trees_.apply(X)
         self.quantiles_ = [
-            _quantile_by_leaf(leaf, tree.tree_.node_count, y, weights, self.quantile)
-            for leaf, tree in zip(leaves.T, self.trees_.estimators_, strict=True)
+            [
+                _quantile_by_leaf(leaf, tree.tree_.node_count, y, weights, float(level))
+                for leaf, tree in zip(leaves.T, self.trees_.estimators_, strict=True)
+            ]
+            for level in np.ravel(self.quantile)
         ]
         return self
 
     def predict(self, X: Any) -> Floats:
-        """Quantiles of shape (n,)."""
+        """Quantiles of shape (n,) or (n, n_quantiles)."""
         leaves = self.trees_.apply(X)
-        values = [q[leaf] for q, leaf in zip(self.quantiles_, leaves.T, strict=True)]
-        return np.asarray(np.mean(values, axis=0))
+        levels = [
+            np.mean([q[leaf] for q, leaf in zip(trees, leaves.T, strict=True)], axis=0)
+            for trees in self.quantiles_
+        ]
+        return np.asarray(levels[0] if np.ndim(self.quantile) == 0 else np.stack(levels, axis=1))
+
+
+class EachQuantile(RegressorMixin, BaseEstimator):
+    """One model a level, whose predictions are sorted (Chernozhukov et al. 2010).
+
+    Parameters
+    ----------
+    estimator : regressor
+        With a parameter ``quantile``.
+    levels : tuple of float
+        Levels of the quantiles.
+    """
+
+    def __init__(self, estimator: Any, levels: tuple[float, ...]) -> None:
+        self.estimator = estimator
+        self.levels = levels
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> EachQuantile:
+        """Fit one clone a level."""
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self.models_ = [
+            clone(self.estimator).set_params(quantile=level).fit(X, y, **weights)
+            for level in self.levels
+        ]
+        return self
+
+    def predict(self, X: Any) -> Floats:
+        """Quantiles of shape (n, n_quantiles), rising."""
+        return np.sort(np.stack([model.predict(X) for model in self.models_], axis=1), axis=1)
 
 
 def _quantile_by_leaf(

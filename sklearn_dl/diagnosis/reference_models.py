@@ -17,13 +17,15 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, QuantileRegressor, RidgeCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_dl.diagnosis.own_loss import Aim
-from sklearn_dl.diagnosis.quantiles import LeafQuantileTrees, NeighbourQuantile
+from sklearn_dl.diagnosis.quantiles import EachQuantile, LeafQuantileTrees, NeighbourQuantile
 from sklearn_dl.diagnosis.references import PRIOR
 from sklearn_dl.diagnosis.shift import MAX_LEVELS
 from sklearn_dl.diagnosis.table import Task
@@ -71,13 +73,20 @@ def _with_model(*steps: Any) -> Pipeline:
 
 # How each reference is told what to minimise; squared error where it cannot be.
 _BOOSTING = {"absolute": "absolute_error", "pinball": "quantile", "poisson": "poisson"}
-_NETWORK = {"absolute": "mae", "pinball": "pinball", "huber": "huber"}
+_NETWORK = {"absolute": "mae", "pinball": "pinball", "huber": "huber", "poisson": "poisson"}
 _CONSTANT = {"absolute": "median", "pinball": "quantile"}
 MAX_LINEAR_PROGRAM = 2000  # rows; a quantile regression of more takes minutes
 
 
 def pool(
-    frame: Any, task: Task, n_train: int, seed: int, aim: Aim | None = None, *, apart: bool = False
+    frame: Any,
+    task: Task,
+    n_train: int,
+    seed: int,
+    aim: Aim | None = None,
+    *,
+    apart: bool = False,
+    n_targets: int = 1,
 ) -> dict[str, Any]:
     """Unfitted references by name, cheapest first; ``frame`` is from `plain_frame`.
 
@@ -95,18 +104,24 @@ def pool(
         What those that can minimise; log loss or squared error by default.
     apart : bool
         Folds keep groups or periods apart: no model may stop on single rows it draws itself.
+    n_targets : int
+        Columns of y: labels or outputs.
     """
     classify = task == "classification"
     aim = aim or Aim("log" if classify else "squared")
+    several = n_targets > 1
     neighbours = _neighbours(aim, n_train)
     models: dict[str, Any] = {PRIOR: _prior(aim)}
     scale = MaxAbsScaler() if sparse.issparse(frame) else _scaled(frame)
     linear = _linear(aim, n_train)
     if linear is not None:
-        models["linear"] = _with_model(scale, linear)
+        models["linear"] = _with_model(scale, _each_label(linear, several and classify))
     models["nearest neighbours"] = _with_model(scale, neighbours)
     if not sparse.issparse(frame):
         boosting = _boosting(frame, aim, seed, stop=n_train > 2000 and not apart)
+        if several and not classify:
+            boosting = MultiOutputRegressor(boosting)
+        boosting = _each_label(boosting, several and classify)
         models["gradient boosting"] = _with_model(_ordinal(frame, impute=False), boosting)
     models["extra trees"] = extra_trees(frame, task, seed, aim)
     network: dict[str, Any] = {"early_stopping": True, "random_state": seed}
@@ -116,19 +131,31 @@ def pool(
     return models
 
 
+def _each_label(model: Any, several: bool) -> Any:
+    """One model a label; a label that is constant in the rows learnt is predicted as such."""
+    return OneVsRestClassifier(model) if several else model
+
+
 def _neighbours(aim: Aim, n_train: int) -> Any:
     """As many as the root of the rows; what is said of them minimises the aim among constants."""
     k = max(1, round(n_train**0.5))
-    if aim.kind == "log":
+    if aim.kind in ("log", "labels"):
         return KNeighborsClassifier(n_neighbors=k)
     if aim.kind in ("absolute", "pinball"):
         return NeighbourQuantile(aim.quantile, max(k, _least(aim.quantile)))
     return KNeighborsRegressor(n_neighbors=k)
 
 
-def _least(quantile: float) -> int:
+def _least(quantile: float | tuple[float, ...]) -> int:
     """Rows of which a quantile is not just the largest or the smallest."""
-    return round(2 / min(quantile, 1 - quantile))
+    return max(round(2 / min(q, 1 - q)) for q in np.ravel(quantile))
+
+
+def _each_quantile(model: Any, aim: Aim) -> Any:
+    """One model a level where several are the aim."""
+    if isinstance(aim.quantile, tuple):
+        return EachQuantile(model, aim.quantile)
+    return model.set_params(quantile=aim.quantile)
 
 
 def extra_trees(frame: Any, task: Task, seed: int, aim: Aim | None = None) -> Pipeline:
@@ -167,20 +194,18 @@ def not_of(aim: Aim, n_train: int) -> list[str]:
 
 
 def _prior(aim: Aim) -> Any:
-    if aim.kind == "log":
+    if aim.kind in ("log", "labels"):
         return DummyClassifier(strategy="prior")
-    strategy = _CONSTANT.get(aim.kind, "mean")
-    return DummyRegressor(
-        strategy=strategy, quantile=aim.quantile if strategy == "quantile" else None
-    )
+    constant = DummyRegressor(strategy=_CONSTANT.get(aim.kind, "mean"))
+    return _each_quantile(constant, aim) if aim.kind == "pinball" else constant
 
 
 def _linear(aim: Aim, n_train: int) -> Any:
-    if aim.kind == "log":
+    if aim.kind in ("log", "labels"):
         return LogisticRegression(max_iter=300)
     if aim.kind in ("absolute", "pinball"):
         few = n_train <= MAX_LINEAR_PROGRAM
-        return QuantileRegressor(quantile=aim.quantile, alpha=1e-4) if few else None
+        return _each_quantile(QuantileRegressor(alpha=1e-4), aim) if few else None
     if aim.kind == "poisson":
         return PoissonRegressor(alpha=1e-3, max_iter=300)
     return RidgeCV(np.logspace(-2, 4, 13))
@@ -194,9 +219,8 @@ def _boosting(frame: pd.DataFrame, aim: Aim, seed: int, *, stop: bool) -> Any:
         "early_stopping": stop,
         "random_state": seed,
     }
-    if aim.kind == "log":
+    if aim.kind in ("log", "labels"):
         return HistGradientBoostingClassifier(**options)
     options["loss"] = _BOOSTING.get(aim.kind, "squared_error")
-    if aim.kind == "pinball":
-        options["quantile"] = aim.quantile
-    return HistGradientBoostingRegressor(**options)
+    model = HistGradientBoostingRegressor(**options)
+    return _each_quantile(model, aim) if aim.kind == "pinball" else model

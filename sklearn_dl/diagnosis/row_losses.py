@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = [
     "AbsoluteError",
     "HuberError",
+    "LabelLogLoss",
     "LogLoss",
     "PinballError",
     "PoissonDeviance",
@@ -81,15 +82,47 @@ def hits(p: Floats, y: Any, classes: Any) -> Floats:
     return hit
 
 
+@dataclass(frozen=True)
+class LabelLogLoss:
+    """Mean over labels of ``-log p(y_l)`` in nats, probabilities floored as in `LogLoss`."""
+
+    name: str = "log loss of a label (nats)"
+    of_classes: ClassVar[bool] = True
+
+    def output(self, fitted: Any, X: Any) -> Floats:
+        """Probability of each label, (n, n_labels)."""
+        p = fitted.predict_proba(X)
+        if not isinstance(p, list):
+            return np.asarray(p, dtype=np.float64)
+        # scikit-learn's own multi-output: an array a label, with the values that the label had
+        columns = [
+            own[:, list(values).index(1)] if 1 in values else np.zeros(len(own))
+            for own, values in zip(p, fitted.classes_, strict=True)
+        ]
+        return np.asarray(np.stack(columns, axis=1), dtype=np.float64)
+
+    def of(self, output: Floats, y: Any, classes: Any = None) -> Floats:
+        """Losses of shape (n,)."""
+        hit = np.where(np.asarray(y) > 0, output, 1 - output)
+        losses: Floats = -np.log(np.maximum(hit, PROBABILITY_FLOOR)).mean(axis=1)
+        losses[~np.isfinite(output).all(axis=1)] = np.nan
+        return losses
+
+    def __call__(self, fitted: Any, X: Any, y: Any) -> Floats:
+        """Losses of shape (n,)."""
+        return self.of(self.output(fitted, X), y)
+
+
 class _NumberLoss(ABC):
     """A loss of the residual; subclasses say which."""
 
     of_classes: ClassVar[bool] = False
 
     def output(self, fitted: Any, X: Any) -> Floats:
-        """Predictions of shape (n,)."""
+        """Predictions of shape (n,), or (n, k) of several outputs or quantiles."""
         prediction = np.asarray(fitted.predict(X), dtype=np.float64)
-        return prediction.reshape(len(prediction), -1)[:, 0]
+        columns = prediction.reshape(len(prediction), -1)
+        return columns[:, 0] if columns.shape[1] == 1 else columns
 
     def of(self, output: Floats, y: Any, classes: Any = None) -> Floats:
         """Losses of shape (n,)."""
@@ -109,13 +142,17 @@ class _NumberLoss(ABC):
 
 @dataclass(frozen=True)
 class SquaredError(_NumberLoss):
-    """``(f - y)^2 / Var(y)``: 1 is the loss of the mean, and 1 - loss is about R2."""
+    """``(f - y)^2 / Var(y)``: 1 is the loss of the mean, and 1 - loss is about R2.
 
-    variance: float
+    Of several outputs the mean, each over its own variance.
+    """
+
+    variance: float | tuple[float, ...]
     name: str = "squared error / Var(y)"
 
     def _error(self, prediction: Floats, y: Floats) -> Floats:
-        return np.square(prediction - y) / self.variance
+        errors = np.square(prediction - y) / np.asarray(self.variance)
+        return errors if errors.ndim == 1 else np.asarray(errors.mean(axis=1))
 
 
 @dataclass(frozen=True)
@@ -131,15 +168,20 @@ class AbsoluteError(_NumberLoss):
 
 @dataclass(frozen=True)
 class PinballError(_NumberLoss):
-    """``max(q r, (q - 1) r) / scale``, ``r = y - f`` (Koenker and Bassett 1978)."""
+    """``max(q r, (q - 1) r) / scale``, ``r = y - f`` (Koenker and Bassett 1978).
 
-    quantile: float
+    Of several quantiles the mean.
+    """
+
+    quantile: float | tuple[float, ...]
     scale: float
     name: str = "pinball error / that of the quantile"
 
     def _error(self, prediction: Floats, y: Floats) -> Floats:
-        r = y - prediction
-        return np.maximum(self.quantile * r, (self.quantile - 1) * r) / self.scale
+        q = np.asarray(self.quantile)
+        r = (y if q.ndim == 0 else y[:, None]) - prediction
+        errors = np.maximum(q * r, (q - 1) * r) / self.scale
+        return errors if q.ndim == 0 else np.asarray(errors.mean(axis=1))
 
 
 @dataclass(frozen=True)

@@ -184,8 +184,8 @@ class Run:
 
     @property
     def classify(self) -> bool:
-        """Classes or numbers."""
-        return self.subject.task == "classification"
+        """One class a row, or numbers and labels."""
+        return self.subject.task == "classification" and self.table.y.ndim == 1
 
     def reference_fits(self) -> dict[str, list[FoldFit]]:
         """The pool, judged on rows it did not learn."""
@@ -197,6 +197,7 @@ class Run:
         models = reference_models.pool(
             self.plain.X, self.subject.task, n_train, self.seed, self.aim,
             apart=self.folds.kind != "independent",
+            n_targets=int(np.prod(self.table.y.shape[1:])),
         )  # fmt: skip
         if self.interrupted:  # what takes seconds, so that there is something to compare with
             models = {name: models[name] for name in QUICK if name in models}

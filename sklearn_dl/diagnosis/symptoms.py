@@ -117,8 +117,9 @@ def network_inside(fitted: Any, table: Table) -> tuple[Any, Any, Any] | None:
             X = fitted[:-1].transform(X) if len(fitted.steps) > 1 else X
             fitted = fitted.steps[-1][1]
         elif hasattr(fitted, "regressor_"):
-            columns = np.asarray(y, dtype=np.float64).reshape(-1, 1)
-            y = fitted.transformer_.transform(columns).ravel()
+            columns = np.asarray(y, dtype=np.float64)
+            changed = fitted.transformer_.transform(columns.reshape(len(columns), -1))
+            y = changed.ravel() if columns.ndim == 1 else changed
             fitted = fitted.regressor_
         else:
             return None

@@ -37,7 +37,7 @@ class Table:
     Attributes
     ----------
     X, y : as given
-        Inputs and targets.
+        Inputs and targets, (n,) or (n, k) of k labels or outputs.
     fit_weight : ndarray of shape (n,) or None
         What ``fit`` gets as ``sample_weight``.
     loss_weight : ndarray of shape (n,)
@@ -103,10 +103,11 @@ def _check_y(y: Any, name: str, task: Task) -> NDArray[Any]:
     values = np.asarray(y)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim != 1:
+    labels = values.ndim == 2 and np.isin(values, (0, 1)).all()
+    if values.ndim not in (1, 2) or (values.ndim == 2 and task == "classification" and not labels):
         raise ValueError(
-            f"{name} must have one column; got shape {values.shape}. "
-            "Diagnose one target at a time, for example y[:, 0]."
+            f"{name} must have one class a row, or columns of 0 and 1 for labels; got shape "
+            f"{values.shape}. Diagnose one target at a time, for example y[:, 0]."
         )
     missing = int(pd.isna(values).sum())
     if missing:
@@ -168,7 +169,7 @@ def check_training_table(
         seen = f"{values.tolist()[0]!r} in all {len(values)} rows" if len(values) else "no row"
         raise ValueError(f"y must have two different values at least; got {seen}.")
     loss_weight = np.ones(len(values)) if fit_weight is None else fit_weight
-    if class_weight is not None:
+    if class_weight is not None and values.ndim == 1:
         loss_weight = loss_weight * compute_sample_weight(class_weight, values)
     return Table(X, values, fit_weight, loss_weight, groups, groups)
 
@@ -193,6 +194,10 @@ def check_test_table(X_test: Any, y_test: Any, train: Table, *, task: Task) -> T
         return Table(X_test, None, None, np.ones(X_test.shape[0]))
     values = _check_y(y_test, "y_test", task)
     check_consistent_length(X_test, values)
+    if values.shape[1:] != train.y.shape[1:]:
+        raise ValueError(
+            f"y_test must have the columns of y; got shapes {values.shape} and {train.y.shape}."
+        )
     return Table(X_test, values, None, np.ones(len(values)))
 
 
@@ -215,7 +220,7 @@ def _check_same_columns(X: Any, X_test: Any) -> None:
 
 def weigh_test_table(test: Table, train: Table, class_weight: Any) -> Table:
     """Give test rows the class weights that training used, so that B and C are one currency."""
-    if class_weight is None or test.y is None:
+    if class_weight is None or test.y is None or test.y.ndim == 2:
         return test
     classes = np.unique(train.y)
     per_class = {}
@@ -304,7 +309,7 @@ def _shuffled(
             f"{k} folds need at least {2 * k} rows; got {n}. Use fewer folds or more rows."
         )
     shuffle = {"n_splits": k, "shuffle": True, "random_state": random_state}
-    stratify = task == "classification"
+    stratify = task == "classification" and table.y.ndim == 1
     if stratify:
         classes, counts = np.unique(table.y, return_counts=True)
         if counts.min() < k:

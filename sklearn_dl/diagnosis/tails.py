@@ -69,7 +69,7 @@ def heavy_tail(losses: Floats, weights: Floats) -> Tail:
 def log_targets(aim: Aim, table: Table, test: Table | None) -> tuple[Table, Table | None] | None:
     """The tables with log targets; None unless all are positive and squared error is the aim."""
     tables = [table] if test is None else [table, test]
-    if aim.kind != "squared" or not all((t.y > 0).all() for t in tables):
+    if aim.kind != "squared" or table.y.ndim == 2 or not all((t.y > 0).all() for t in tables):
         return None
     other = None if test is None else replace(test, y=np.log(test.y))
     return replace(table, y=np.log(table.y)), other
@@ -78,4 +78,6 @@ def log_targets(aim: Aim, table: Table, test: Table | None) -> tuple[Table, Tabl
 def robust_loss(aim: Aim, table: Table) -> RowLoss | None:
     """Absolute error; None where the loss is of that kind already."""
     robust: Any = {"squared", "poisson"}
-    return row_loss(Aim("absolute"), table) if aim.kind in robust else None
+    if aim.kind not in robust or table.y.ndim == 2:
+        return None
+    return row_loss(Aim("absolute"), table)

@@ -308,6 +308,9 @@ def _facts(diagnosis: Diagnosis, plain: dict[str, Any]) -> tuple[tuple[str, str]
 
 def _target_facts(y: Any, task: str) -> list[tuple[str, str]]:
     values = np.asarray(y)
+    if values.ndim == 2 and task == "classification":
+        shares = ", ".join(f"{share:.0%}" for share in values[:, :MAX_CLASSES].mean(axis=0))
+        return [(f"{values.shape[1]} labels (share of the rows)", shares)]
     if task != "classification":
         low, high = shown(float(values.min())), shown(float(values.max()))
         return [("target", f"numbers from {low} to {high}")]
