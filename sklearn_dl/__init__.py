@@ -14,22 +14,26 @@ __all__ = [
     "PLAIN",
     "DLClassifier",
     "DLRegressor",
+    "DiagnosisSearchCV",
     "__version__",
     "batched_fits",
     "checkpoints",
     "diagnose",
     "load_model",
+    "param_space",
     "save_model",
 ]
 
 _HOME = {
     "DLClassifier": "estimators",
     "DLRegressor": "estimators",
+    "DiagnosisSearchCV": "search",
     "PLAIN": "estimators",
     "batched_fits": "batching",
     "checkpoints": "checkpointing",
     "diagnose": "diagnosis",
     "load_model": "storage",
+    "param_space": "search",
     "save_model": "storage",
 }
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from sklearn_dl.checkpointing import checkpoints
     from sklearn_dl.diagnosis import diagnose
     from sklearn_dl.estimators import PLAIN, DLClassifier, DLRegressor
+    from sklearn_dl.search import DiagnosisSearchCV, param_space
     from sklearn_dl.storage import load_model, save_model
 else:
     # Lazy (PEP 562): reading the version or the command line's help does not pay for torch.

@@ -26,7 +26,7 @@ LAYERS = (
     {"curvature", "resilience"},
     {"studies"},
     {"diagnosis"},
-    {"plotting", "report"},
+    {"plotting", "report", "search"},
     {"cli"},
     {"__init__", "__main__"},
 )

@@ -38,6 +38,7 @@ def test_the_python_of_the_readme_runs_without_a_warning():
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 #: What no test can run as it stands, and why. Python among it is compiled.
 NOT_RUN = {
+    ("search.md", "python"): "a hundred trials of Optuna; tests/test_search.py has fewer",
     ("how_to_scale_out.md", "python"): "a cluster, GPUs; tests/test_batching_executor.py has more",
     ("how_to_scale_out.md", "bash"): "starts workers on other machines",
     ("how_to_onnx.md", "bash"): "installs",
