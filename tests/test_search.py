@@ -59,8 +59,9 @@ NOT_PASSED = {
     "check_classifiers_one_label_sample_weights": "folds are drawn without regard to weights",
 }
 LEARNS = SMALL | {"max_epochs": 12, "learning_rate": 0.03}
+LISTS = {"hidden_layer_sizes": [(2,), (4,)], "dropout": [0.0, 0.1]}
 CHECKED = DiagnosisSearchCV(
-    DLClassifier(**LEARNS), TINY, n_candidates=2, cv=2, random_state=0, error_score="raise"
+    DLClassifier(**LEARNS), LISTS, n_candidates=2, cv=2, random_state=0, error_score="raise"
 )
 
 
