@@ -300,7 +300,7 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
         batch_size=auto_batch_size(n_rows) if batch_size == "auto" else int(batch_size),
         max_epochs=1
         if incremental
-        else auto_max_epochs(n_rows)
+        else auto_max_epochs(n_rows, estimator.module)
         if epochs == "auto"
         else int(epochs),
         weight_decay=float(estimator.weight_decay),

@@ -37,7 +37,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         shape (n, channels, height, width). Any module then takes images; all channels are scaled to
         mean 0 and deviation 1. None: what X says with ``module="cnn"``; else X is a table.
     channels : tuple of int, default=(32, 64)
-        Channels of each convolution of "cnn"; each halves height and width.
+        Channels of each convolution of "cnn"; sides of 8 pixels and more are halved behind it.
     @loss@
     optimizer : {"sgd", "adagrad", "rmsprop", "adam", "adamw"}, class or partial, default="adamw"
         A name, a ``torch.optim.Optimizer`` class, or a ``functools.partial`` of one.
@@ -70,7 +70,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
     max_epochs : int or "auto", default="auto"
         Passes over the rows; exactly so many without ``early_stopping``. With "auto", members end
         when 10 epochs in a row have not lowered the loss on the rows they left out; at most 50 up
-        to 512 rows, then 60, 40 (from 2,049) and 25 (from 16,385).
+        to 512 rows, then 60, 40 (from 2,049) and 25 (from 16,385). "cnn": 150, 80, 30 and 15.
     early_stopping : bool, default=False
         Stop when the loss on held-out rows has not fallen by ``tol`` for ``n_iter_no_change``
         epochs, and keep the weights of the best epoch.

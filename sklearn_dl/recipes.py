@@ -25,6 +25,10 @@ LARGEST_BATCH = 1024
 #: the members lose on rows they left out ends training before that where it pays.
 EPOCHS = ((512, 50), (2048, 60), (16_384, 40))
 FEWEST_EPOCHS = 25
+#: The same for convolutions, whose every row costs much and which profit from many updates. 150
+#: digits of 8 x 8, two seeds: 0.93 right after 50 epochs, 0.94 after 150; augmented 0.88 and 0.95.
+IMAGE_EPOCHS = ((512, 150), (2048, 80), (16_384, 30))
+FEWEST_IMAGE_EPOCHS = 15
 
 
 def auto_batch_size(n_rows: int) -> int:
@@ -32,9 +36,13 @@ def auto_batch_size(n_rows: int) -> int:
     return next((size for rows, size in BATCH_SIZES if n_rows <= rows), LARGEST_BATCH)
 
 
-def auto_max_epochs(n_rows: int) -> int:
+def auto_max_epochs(n_rows: int, module: Any = "auto") -> int:
     """Epochs for ``n_rows`` training rows."""
-    return next((epochs for rows, epochs in EPOCHS if n_rows <= rows), FEWEST_EPOCHS)
+    if isinstance(module, str) and module == "cnn":
+        steps, fewest = IMAGE_EPOCHS, FEWEST_IMAGE_EPOCHS
+    else:
+        steps, fewest = EPOCHS, FEWEST_EPOCHS
+    return next((epochs for rows, epochs in steps if n_rows <= rows), fewest)
 
 
 #: Every trick off: the network of the textbook, for teaching and for fair comparisons.

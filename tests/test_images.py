@@ -92,13 +92,13 @@ def test_encode_gives_the_inputs_of_the_module(fitted):
 
 def test_the_module_is_the_textbook_network(fitted):
     kinds = [type(layer).__name__ for layer in fitted.module_ if not isinstance(layer, nn.Dropout)]
-    block = ["Conv2d", "MaxPool2d", "ReLU"]
-    assert kinds == ["Unflatten", *block, *block, "Flatten", "Linear", "ReLU", "Linear"]
+    blocks = ["Conv2d", "MaxPool2d", "ReLU", "Conv2d", "ReLU"]  # 4 x 4 cells are left as they are
+    assert kinds == ["Unflatten", *blocks, "Flatten", "Linear", "ReLU", "Linear"]
     assert fitted.n_parameters_ == sum(p.numel() for p in fitted.module_.parameters())
 
 
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
-@pytest.mark.parametrize("image", [(1, 8, 8), (3, 5, 9), (2, 1, 7), (1, 1, 1), (1, 40, 36)])
+@pytest.mark.parametrize("image", [(1, 8, 8), (3, 5, 9), (2, 1, 7), (1, 1, 1), (1, 40, 20)])
 def test_a_stack_computes_what_its_plain_modules_compute(image, normalization):
     n = int(np.prod(image))
     architecture = Architecture(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Generator, Tensor
 
 __all__ = ["Draws", "ImageShape", "Mixed", "Rule", "uniform"]
@@ -32,6 +33,16 @@ class Mixed:
 
     partner: Tensor
     share: Tensor
+
+    def second(self, values: Tensor) -> Tensor:
+        """The values, (n_models, rows, ...), of the second rows."""
+        n_models, length = self.partner.shape
+        index = self.partner
+        if n_models > 1:
+            first = torch.arange(0, n_models * length, length, device=index.device)
+            index = index + first.unsqueeze(1)
+        flat = values.reshape(n_models * length, *values.shape[2:])
+        return flat.index_select(0, index.flatten()).view(values.shape)
 
 
 @dataclass(frozen=True)

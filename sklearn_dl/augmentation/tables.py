@@ -45,27 +45,25 @@ def swap(x: Tensor, draws: Draws) -> Tensor:
 
 
 def _beta_and_order(out: Tensor, strength: float, generator: Generator) -> None:
-    """Shares by Beta(strength, strength) and positions in random order."""
+    """A share by Beta(strength, strength) for the batch, and positions in random order."""
     # torch.distributions.Beta is made of these draws too, but takes no generator
-    gamma = torch._standard_gamma(torch.full_like(out, strength), generator=generator)
-    out[:, 0] = gamma[:, 0] / gamma.sum(1)
+    gamma = torch._standard_gamma(out.new_full((2,), strength), generator=generator)
+    out[:, 0] = gamma[0] / gamma.sum()
     out[:, 1] = torch.randperm(len(out), generator=generator, device=out.device)
 
 
 def mixup(x: Tensor, draws: Draws) -> tuple[Tensor, Mixed]:
     """Each row mixed with another of its batch, by a share that is Beta(strength, strength).
 
-    The loss is mixed by the same share, which for the cross-entropy is that of the mixed targets
-    (Zhang et al. 2018, mixup). Differs from the paper's code: each row has a share of its own, and
-    the half of each row keeps that row's sample weight.
+    Each batch draws one share. The loss is mixed by it too, which for the cross-entropy is that of
+    the mixed targets (Zhang et al. 2018, mixup). Each half keeps the sample weight of its row.
     """
     place = torch.arange(x.shape[1], device=x.device)
     real = place < draws.n_rows.squeeze(-1)  # a padding row is mixed with nothing
     share = torch.where(real, draws.numbers[..., 0], 1.0)
     partner = torch.where(real, draws.numbers[..., 1].long(), place)
-    models = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
-    mixed = torch.lerp(x[models, partner], x, share.unsqueeze(-1))
-    return mixed, Mixed(partner, share)
+    mixed = Mixed(partner, share)
+    return torch.lerp(mixed.second(x), x, share.unsqueeze(-1)), mixed
 
 
 TABLE_RULES = (

@@ -144,7 +144,8 @@ def _rate_cures(
     lower = {"learning_rate": round_rate(rate / 10)}
     higher = Remedy({"learning_rate": round_rate(10 * rate)}, "raise the learning rate tenfold", "")
     epochs = subject.setting("max_epochs", 1)
-    epochs = auto_max_epochs(n_train) if epochs == "auto" else int(epochs)
+    module = subject.setting("module")
+    epochs = auto_max_epochs(n_train, module) if epochs == "auto" else int(epochs)
     longer = Remedy({"max_epochs": 4 * epochs}, "train four times as long", "")
 
     def because(remedy: Remedy, why: str) -> Remedy:

@@ -82,7 +82,8 @@ def _as_many_steps(study: Study, n_train: int, fraction: float) -> Any:
     if not study.subject.is_network:
         return study.estimator
     epochs = study.subject.setting("max_epochs")
-    epochs = auto_max_epochs(n_train) if epochs == "auto" else int(epochs)
+    module = study.subject.setting("module")
+    epochs = auto_max_epochs(n_train, module) if epochs == "auto" else int(epochs)
     longer = round(epochs * min(1 / fraction, MAX_LONGER))
     return study.subject.with_params(max_epochs=longer)
 

@@ -108,7 +108,8 @@ def strong_params(subject: Subject, n_train: int, rate: float) -> Params:
     batch = subject.setting("batch_size", "auto")
     batch = min(auto_batch_size(n_train) if batch == "auto" else int(batch), MAX_BATCH)
     epochs = subject.setting("max_epochs", "auto")
-    epochs = auto_max_epochs(n_train) if epochs == "auto" else int(epochs)
+    module = subject.setting("module")
+    epochs = auto_max_epochs(n_train, module) if epochs == "auto" else int(epochs)
     enough = min(MAX_EPOCHS, -(-MIN_STEPS * batch // n_train))
     params: Params = {
         "optimizer": "adamw" if subject.setting("optimizer") == "adamw" else "adam",

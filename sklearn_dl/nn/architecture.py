@@ -299,7 +299,8 @@ def _cnn(a: Architecture, n_models: int) -> list[Stacked]:
     bias = a.normalization != "batch"
     for n_out in a.channels:
         layers.append(StackedConvolution(n_models, n_in, n_out, bias=bias))
-        layers.append(StackedPooling(height, width))
+        if pooled_shape(height, width) != (height, width):
+            layers.append(StackedPooling(height, width))
         height, width, n_in = *pooled_shape(height, width), n_out
         if a.normalization is not None:
             layers.append(StackedChannelNorm(n_models, n_out, a.normalization))

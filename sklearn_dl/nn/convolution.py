@@ -36,6 +36,9 @@ ImageShape: TypeAlias = tuple[int, int, int]
 KERNEL = 3
 #: Rows and columns of cells that the dense layers see at most: larger maps are averaged.
 MOST_CELLS = 8
+#: Sides of fewer cells are not pooled: what is left would no longer say where. Digits of 8 x 8,
+#: three folds: 0.024 wrong with 4 x 4 cells, 0.037 with 2 x 2.
+HALVED_FROM = 8
 
 
 class StackedImages(Stacked):
@@ -126,17 +129,24 @@ class StackedConvolution(Stacked):
 
 
 def pooled_shape(height: int, width: int) -> tuple[int, int]:
-    """Height and width behind a pooling: halved, rounded down, and 1 at least."""
-    return max(1, height // 2), max(1, width // 2)
+    """Height and width behind a pooling: halved, rounded down, where there is enough of them."""
+    vertical, horizontal = _kernel(height, width)
+    return height // vertical, width // horizontal
+
+
+def _kernel(height: int, width: int) -> tuple[int, int]:
+    return 1 + (height >= HALVED_FROM), 1 + (width >= HALVED_FROM)
 
 
 class StackedPooling(Stacked):
     """The largest value of each 2 x 2 cells, or with ``cells`` the mean of each part of a grid.
 
+    A side of fewer than 8 cells is not halved.
+
     Parameters
     ----------
     height, width : int
-        Of the images; a side of one cell stays.
+        Of the images.
     cells : tuple of int or None, default=None
         Rows and columns of the grid.
     """
@@ -144,7 +154,7 @@ class StackedPooling(Stacked):
     def __init__(self, height: int, width: int, cells: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.cells = cells
-        self.kernel = (min(2, height), min(2, width))
+        self.kernel = _kernel(height, width)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Map (M, B, h, w, c) to (M, B, h', w', c)."""

@@ -106,17 +106,16 @@ def terms_of(step: Step, mixed: Mixed | None) -> list[tuple[Tensor, Tensor]]:
     """
     if mixed is None:
         return [(step.target, step.share)]
-    models = torch.arange(step.n_models, device=step.x.device).unsqueeze(1)
-    second = step.target[models, mixed.partner]
+    first = step.share * mixed.share
     return [
-        (step.target, step.share * mixed.share),
-        (second, step.share[models, mixed.partner] * (1 - mixed.share)),
+        (step.target, first),
+        (mixed.second(step.target), mixed.second(step.share) * (1 - mixed.share)),
     ]
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
-    """The sum of one tensor or more."""
-    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).sum(0)
+    """The sum of one tensor or two."""
+    return parts[0] if len(parts) == 1 else torch.add(*parts)
 
 
 def rejoined(
@@ -126,4 +125,4 @@ def rejoined(
     if len(losses) == 1:
         return losses[0]
     added = sum_of([loss * share for loss, (_, share) in zip(losses, terms, strict=True)])
-    return torch.where(step.share > 0, added / step.share, 0.0)
+    return (added / step.share).nan_to_num_(nan=0.0)  # a padding row is 0 / 0
