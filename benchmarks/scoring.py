@@ -17,6 +17,7 @@ def regret(truth: Record, verdict: str) -> float | None:
     """``(best gain - gain of what the verdict recommends) / best gain``; None: nothing to gain.
 
     While the training loss is large gains are of that loss, down to the best known held-out one.
+    More rows are a remedy of overfitting only: nearly every network gains by four times the rows.
     """
     m, f, a = truth["margin"], truth["F"], truth["A"]
     shift = 0.0 if truth["C"] is None else truth["C"] - truth["B"]
@@ -26,8 +27,11 @@ def regret(truth: Record, verdict: str) -> float | None:
         gains["optimization"] = a - max(truth["A_optimization"], f)
         gains["model_bias"] = a - max(min(truth["A_model_bias"], truth["A_optimization"]), f)
     else:
+        braked, unsure = (truth["gains"].get(k, 0.0) for k in ("regularised", "unsure"))
+        over = truth["B"] - max(a, f)
         gains["overfitting"] = max(
-            truth["gains"].get("regularised", 0.0), truth["gains"].get("more rows", 0.0)
+            braked if braked > 2 * unsure else 0.0,
+            truth["gains"].get("more rows", 0.0) if over > 2 * m else 0.0,
         )
     best = max(gains.values())
     if best < 1.5 * m:

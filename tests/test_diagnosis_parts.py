@@ -590,11 +590,17 @@ def test_a_slow_net_as_good_as_the_pool_is_asked_whether_it_could_predict_better
 
 
 @pytest.mark.parametrize(
-    ("gap", "room", "asked"), [(0.3, 0.5, True), (-0.01, 0.5, True), (-0.3, 0.05, True),
-                               (-0.3, 0.5, False)]
+    ("gap", "room", "beaten", "asked"),
+    [(0.3, 0.5, False, True), (-0.01, 0.5, False, True), (-0.3, 0.05, False, True),
+     (-0.3, 0.5, False, False), (-0.1, 0.5, False, False), (-0.1, 0.5, True, True),
+     (-0.3, 0.5, True, False)],
 )  # fmt: skip
-def test_training_is_probed_near_the_reference_or_without_a_gap_to_new_rows(gap, room, asked):
-    assert may_be_large(Gap(gap, 0.01, 0.5, gap), room, 0.05) is asked
+def test_training_is_probed_near_the_reference_or_without_a_gap_to_new_rows(
+    gap, room, beaten, asked
+):
+    training = Gap(gap, 0.01, 0.5, gap)
+    estimation = Gap(0.2, 0.01, 1e-9, 0.22) if beaten else Gap(0.0, 0.01, 0.5, 0.02)
+    assert may_be_large(training, estimation, room, 0.05) is asked
 
 
 def brakes(gain=0.2, **changes):

@@ -233,6 +233,20 @@ def test_more_rows_than_that_do_settle_it():
     assert decide(findings(estimation=after, n_rows=rows)).verdict == "good"
 
 
+@pytest.mark.parametrize(
+    ("training", "remedy", "verdict"),
+    [
+        (Gap(0.04, 0.04, 0.2, 2.2 * M), SMALL, "good"),  # a better trained network is no better
+        (Gap(0.04, 0.04, 0.2, 2.2 * M), OPEN, "inconclusive"),  # it might be
+        (Gap(0.04, 0.04, 0.2, 2.2 * M), None, "inconclusive"),  # nobody asked
+        (Gap(0.04, 0.09, 0.4, 3.8 * M), SMALL, "inconclusive"),  # the gap may be anything
+        (Gap(0.06, 0.03, 0.1, 2.2 * M), SMALL, "inconclusive"),  # it is above the margin
+    ],
+)
+def test_a_training_loss_near_the_reference_is_settled_by_the_probes(training, remedy, verdict):
+    assert decide(findings(training=training, training_remedy=remedy)).verdict == verdict
+
+
 @pytest.mark.parametrize("gap", [UNCLEAR, OPEN, LARGE, Gap(-0.1, 0.05, 1.0, 0.0)])
 def test_what_is_believed_of_a_shift_is_bayes_rule_on_a_grid(gap):
     shift = shift_given(gap, M)

@@ -68,7 +68,7 @@ class Probes:
         Fits made in the first and in the second round.
     elsewhere : Estimate or None
         Where the training loss is only near the reference: what the probe that predicts the first
-        fold's held-out rows best gains on the other folds, NaN where none gave hope.
+        fold's held-out rows best gains on the other folds, or on the first if it gave no hope.
     """
 
     training: float
@@ -253,8 +253,8 @@ def run_probes(
         for other in () if lifted is None else (lifted,):
             if bench.gain(first, other[1]).value > max(gain.value, margin):
                 kind, gain, split = other[0], bench.gain(first, other[1]), Split(0.0, 0.0)
-        if gain.value > margin:
-            remedy = bench.gain_elsewhere(own, kind, folds)
+        # where the first fold gives no hope it has said enough
+        remedy = bench.gain_elsewhere(own, kind, folds) if gain.value > margin else gain
     reference = reference - max(bench.lead(reference[test], fit) for fit in (strong_fit, wide_fit))
     target = row_mean(reference[train], bench.weights).value
     unknown = Estimate(np.nan, np.nan)

@@ -189,13 +189,15 @@ def surely(gap: Gap | None, m: float) -> bool:
     return gap is not None and gap.value > m and gap.p < SURE
 
 
-def may_be_large(training: Gap, room: float, m: float) -> bool:
+def may_be_large(training: Gap, estimation: Gap, room: float, m: float) -> bool:
     """Whether to probe the training loss: it is near the best held-out one, or nearly B.
 
     A network that does no better on its own rows than on others (``room`` is B - A) has not
-    overfitted them, so there may be something left to fit.
+    overfitted them, so there may be something left to fit; and one that another model clearly beats
+    on new rows though it fits its own hardly better than that model predicts new ones.
     """
-    return training.value > -m or room < GOOD_FACTOR * m
+    near = WIDE if found(estimation, m) else 1.0
+    return training.value > -near * m or room < GOOD_FACTOR * m
 
 
 def settled(gap: Gap | None, m: float) -> bool:
@@ -244,7 +246,7 @@ def _verdict(f: Findings) -> Verdict:
         return Verdict.MISMATCH
     if found(f.estimation, m):  # another model does better, and nothing that was tried helps
         return Verdict.INCONCLUSIVE
-    if settled(f.training, m) and not_mismatched(f.mismatch, m) and not_overfitting(f):
+    if not_large(f) and not_mismatched(f.mismatch, m) and not_overfitting(f):
         return Verdict.GOOD
     return Verdict.INCONCLUSIVE
 
@@ -261,6 +263,19 @@ def large(f: Findings) -> bool:
     if remedy is None or not surely(remedy, m):
         return False
     return f.braking is None or f.braking.value < remedy.value
+
+
+def not_large(f: Findings) -> bool:
+    """Whether it is shown that the training loss need not be lower.
+
+    Either it is settled; or it may be a little above what others predict held out, and a better
+    trained or freer network is shown not to predict better.
+    """
+    m, remedy = f.margin, f.training_remedy
+    if settled(f.training, m):
+        return True
+    open_still = f.training.value <= m and f.training.upper < WIDE * m
+    return open_still and remedy is not None and settled(remedy, m)
 
 
 def helped(f: Findings) -> bool:
@@ -419,7 +434,8 @@ def _rows_to_settle(f: Findings) -> int | None:
     z = float(stats.norm.ppf(1 - ALPHA))
     factor = 1.0
     moved = None if not_mismatched(f.mismatch, f.margin) else f.mismatch
-    for gap in (f.training, None if not_overfitting(f) else f.estimation, moved):
+    large = None if not_large(f) else f.training
+    for gap in (large, None if not_overfitting(f) else f.estimation, moved):
         if gap is None or settled(gap, f.margin) or found(gap, f.margin):
             continue
         room = gap.value if gap.value > f.margin else GOOD_FACTOR * f.margin - gap.value

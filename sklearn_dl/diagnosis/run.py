@@ -101,7 +101,8 @@ class Run:
         measured = self.compare(fits, pool, self.loss)
         diverged = sum(f.failure is not None for f in fits)
         room = measured.held_out.value - measured.training.value
-        near = rules.may_be_large(measured.claims["training"], room, measured.margin)
+        claims = measured.claims
+        near = rules.may_be_large(claims["training"], claims["estimation"], room, measured.margin)
         large = near or diverged > 0
         probes = brakes = symptoms = None
         if large:
