@@ -192,6 +192,7 @@ def one_ledger(setting: Setting, rng: np.random.RandomState) -> tuple[pd.DataFra
         later=own.held_out if within else None,
         clusters=clusters_of(folds.kind, table.groups, n),
         refits=None if learnt is None else Refits(*learnt),
+        same_groups=within and folds.kind == "grouped",
     )  # fmt: skip
     truth = truths(setting, world, table, folds, models, lift)
     return build_ledger(measured, None), truth, measured.training_gap.value > 0

@@ -145,10 +145,16 @@ class _Compared:
     same_rows: bool
     clusters: NDArray[np.int64] | None
     refits: Refits | None
+    same_groups: bool = False
 
     def mean(self, name: str) -> Estimate:
         """Held-out loss of a model."""
         return row_mean(self.held_out[name], self.weights, self.clusters)
+
+    def reference(self, name: str) -> Estimate:
+        """The same of a reference: of groups that were learnt, which are no draw of others."""
+        clusters = None if self.same_groups else self.clusters
+        return row_mean(self.held_out[name], self.weights, clusters)
 
     @property
     def a(self) -> Estimate:
@@ -212,6 +218,7 @@ def measure(
     later: Floats | None = None,
     clusters: NDArray[np.int64] | None = None,
     refits: Refits | None = None,
+    same_groups: bool = False,
 ) -> Measured:
     """Compare the losses of an estimator with those of the reference pool.
 
@@ -237,15 +244,18 @@ def measure(
     refits : Refits, optional
         Training losses by fold, where the folds part the rows: the error of A - F then allows
         for what leaving rows out does to the fit.
+    same_groups : bool
+        Whether rows were held out of the very groups that were learnt: F is then a loss of these.
 
     Returns
     -------
     Measured
     """
     rows = _rows_compared(fitted, held_out, references, weights, clusters, refits)
+    rows = replace(rows, same_groups=same_groups)
     others = [name for name in references if name != prior]
     best = min(rows.held_out, key=lambda name: rows.mean(name).value)
-    a, b, f = rows.a, rows.mean(OWN), rows.mean(best)
+    a, b, f = rows.a, rows.mean(OWN), rows.reference(best)
     training = rows.training_gap(best)
     large = training.value > 0
     estimation = rows.generalization_gap(test_over_train) if large else rows.held_out_gap(best)
@@ -259,7 +269,7 @@ def measure(
     to_others = [rows.training_gap(name) for name in others]
     held_out_to_others = [rows.held_out_gap(name) for name in others]
     reach = Reach(
-        f.interval()[0] - min(rows.mean(name).interval()[0] for name in rows.held_out),
+        f.interval()[0] - min(rows.reference(name).interval()[0] for name in rows.held_out),
         _further(training, to_others),
         0.0 if large else _further(estimation, held_out_to_others),
     )

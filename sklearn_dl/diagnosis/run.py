@@ -229,6 +229,7 @@ class Run:
             test_weights=self.test.loss_weight if self.test is not None else None,
             later=own.held_out if within else None, clusters=table.clusters,
             refits=None if learnt is None else Refits(*learnt),
+            same_groups=within and self.folds.kind == "grouped",
         )  # fmt: skip
 
     def probes(

@@ -147,7 +147,7 @@ def asked(findings: Findings | None) -> dict[Verdict, float]:
     shares = {cause: said[cause] for cause in CAUSES}
     rest = 1 - sum(shares.values())
     room = findings.estimation.value + max(-findings.training.value, 0.0)  # B - A
-    if rules.may_be_large(findings.training, room, findings.margin):
+    if rules.may_be_large(findings.training, findings.estimation, room, findings.margin):
         shares[Verdict.MODEL_BIAS] += rest / 2
         shares[Verdict.OPTIMIZATION] += rest / 2
     else:
