@@ -25,12 +25,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_dl import DLClassifier, DLRegressor
+from sklearn_dl import DLClassifier, DLRegressor, checkpoints
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.search import DiagnosisSearchCV, optuna_params, param_space
 from sklearn_dl.search.evidence import Trial, asked, findings_of
-from sklearn_dl.search.moves import MOVES, moved, stepped
+from sklearn_dl.search.moves import HEALTHY, MOVES, healthy, moved, place, stepped
 from sklearn_dl.search.proposing import FIRST_STEP, LEAST_STEP, step_after
+from sklearn_dl.search.ranking import ranked_draws
 
 SMALL = {"module": "mlp", "hidden_layer_sizes": (4,), "max_epochs": 2, "random_state": 0}
 TINY = {"hidden_layer_sizes": [(2,), (4,), (4, 4)], "dropout": stats.uniform(0, 0.5)}
@@ -125,7 +126,7 @@ def test_pipelines_keep_the_prefix_and_other_steps_are_searched_too(iris):
     seen = pd.DataFrame(search.cv_results_["params"])
     assert set(seen.columns) == set(space)
     assert seen["pca__n_components"].nunique() > 1
-    assert set(search.cv_results_["cause"]) >= {"as it is", "crossed"}
+    assert list(search.cv_results_["cause"][:2]) == ["as it is", "healthy"]
 
 
 def test_a_transformed_target_and_weights():
@@ -241,6 +242,33 @@ def test_an_interrupted_search_goes_on_from_its_last_whole_round(counting, iris,
     assert search.cv_results_["params"] == whole.cv_results_["params"]
     assert len(counting.seen) == 24 + 2  # two fits of the round that was cut short
     assert len(set(counting.seen)) == 24
+
+
+def test_a_search_that_died_is_run_again_and_trains_only_what_was_not_done(iris, tmp_path):
+    class DiedError(Exception):
+        pass
+
+    def score(estimator, X, y):
+        left[0] -= 1
+        if left[0] < 0:
+            raise DiedError
+        return estimator.score(X, y)
+
+    def run():
+        with checkpoints(tmp_path) as kept:
+            try:
+                return tiny_search(scoring=score, error_score="raise").fit(*iris), kept
+            except DiedError:
+                return None, kept
+
+    left = [20]  # training and held-out rows are scored: the fits of four settings fell due
+    died, first = run()
+    left = [1000]
+    search, again = run()
+    assert died is None
+    assert again.reused == first.trained >= 10
+    assert first.trained + again.trained == 8 * 3
+    assert search.cv_results_["params"] == tiny_search().fit(*iris).cv_results_["params"]
 
 
 def test_a_warm_start_refuses_other_rows(iris):
@@ -373,6 +401,40 @@ def test_steps_halve_only_after_a_round_without_gain():
     assert step_after([1.0, 2.0, 3.0]) == FIRST_STEP
     assert step_after([1.0, 1.0]) == FIRST_STEP / 2
     assert step_after([1.0] * 9) == LEAST_STEP
+
+
+def test_the_healthy_network_takes_from_the_space_what_it_has():
+    net = DLClassifier(module="mlp", hidden_layer_sizes=(7,), activation="sigmoid")
+    space = param_space(net)
+    start = {name: net.get_params()[name] for name in space}
+    well = healthy(start, space, "")
+    assert well["hidden_layer_sizes"] == HEALTHY["hidden_layer_sizes"]
+    assert well["early_stopping"] is True
+    assert_allclose(space["learning_rate"].cdf(well["learning_rate"]), 0.7, atol=1e-3)
+    own = {"a__activation": ["tanh"], "a__dropout": stats.uniform(0, 0.2), "a__batch_size": [8, 9]}
+    start = {"a__activation": "sigmoid", "a__dropout": 0.0, "a__batch_size": 8}
+    assert healthy(start, own, "a__") == start | {"a__dropout": 0.1}
+
+
+def test_places_order_numbers_and_layers_and_only_tell_words_apart():
+    assert place(stats.loguniform(1e-4, 1e-2), 1e-3) == [pytest.approx(0.5)]
+    assert [place([(64,), (8, 8), (128,)], v) for v in ((8, 8), (64,), (128,))] == [[1], [0], [0.5]]
+    assert place([10, 20, 40], 40) == [1.0]
+    assert place([10, 20, 40], "auto") == [0.5]
+    assert place(["noise", None], "noise") == [1.0]
+    assert place(["relu", "tanh"], "tanh") == [0.0, 0.5]
+
+
+def test_proposals_like_the_good_candidates_are_ranked_first():
+    space = {"dropout": stats.uniform(0, 1), "early_stopping": [False, True]}
+    seen = [
+        trial(0.0, -abs(d - 0.3), dropout=d, early_stopping=False) for d in np.linspace(0, 1, 9)
+    ]
+    seen.append(Trial({"dropout": 0.3, "early_stopping": True}, *np.full((2, 3), np.nan)))
+    asked_of = [{"dropout": d, "early_stopping": e} for d in (0.31, 0.9) for e in (False, True)]
+    draws = ranked_draws(seen, asked_of, space, 50, np.random.RandomState(0))
+    assert draws.shape == (4, 50)
+    assert (draws.argmax(axis=0) == 0).mean() > 0.9
 
 
 # --- the space ------------------------------------------------------------------------------------

@@ -33,13 +33,14 @@ ROUND = 6
 class DiagnosisSearchCV(BaseSearchCV):
     """Search over hyperparameters that lets the diagnosis of the best so far propose the next.
 
-    The first round is the estimator as it is, and large steps towards each cause: a larger and less
-    regularised network (model bias), other rates, schedules and epochs (optimization), more
-    regularisation (overfitting). After each round the best candidate is diagnosed from what the
-    search knows already: its training and held-out scores by fold, those of the other candidates,
-    and a few reference models. The causes share the next round by their probabilities; their
-    candidates are steps from the best ones, smaller where a round brought nothing (Hooke and Jeeves
-    1961). All fits of a round train together, see `batched_fits`.
+    The first round is the estimator as it is, a network with nothing at its extreme, and steps from
+    that towards each cause: larger and less regularised (model bias), other rates, schedules and
+    epochs (optimization), more regularised (overfitting). After each round the best candidate is
+    diagnosed from what the search knows already: its training and held-out scores by fold, those of
+    the other candidates, and a few reference models. The causes share the proposals by their
+    probabilities, steps from the best candidates that get smaller where a round brought nothing
+    (Hooke and Jeeves 1961); a Gaussian process through the scores so far says which of them are
+    trained. All fits of a round train together, see `batched_fits`.
 
     Parameters
     ----------
@@ -92,6 +93,8 @@ class DiagnosisSearchCV(BaseSearchCV):
     References
     ----------
     Hooke and Jeeves (1961), Direct search solution of numerical and statistical problems.
+    Snoek, Larochelle and Adams (2012), Practical Bayesian optimization of machine learning
+    algorithms.
 
     Examples
     --------

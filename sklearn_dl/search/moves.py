@@ -12,7 +12,7 @@ import numpy as np
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.search.space import Distribution, Space, is_list
 
-__all__ = ["MOVES", "moved", "redrawn", "stepped"]
+__all__ = ["MOVES", "healthy", "moved", "place", "redrawn", "stepped"]
 
 Params = dict[str, Any]
 
@@ -75,9 +75,17 @@ def stepped(values: Distribution, value: Any, by: float, rng: np.random.RandomSt
         return listed[min(max(place + int(math.copysign(jump, by)), 0), len(listed) - 1)]
     if by == 0:
         return _drawn(values, rng)
+    return _at(values, _share_below(values, value) + by)
+
+
+def _share_below(values: Distribution, value: Any) -> float:
+    """Of a distribution; the middle for what is no number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    at = float(values.cdf(value)) if number else 0.5
-    return _plain(values.ppf(min(max(at + by, EDGE), 1 - EDGE)))
+    return float(values.cdf(value)) if number else 0.5
+
+
+def _at(values: Distribution, share: float) -> Any:
+    return _plain(values.ppf(min(max(share, EDGE), 1 - EDGE)))
 
 
 def _place_of_a_stranger(listed: list[Any], value: Any) -> int:
@@ -85,6 +93,47 @@ def _place_of_a_stranger(listed: list[Any], value: Any) -> int:
     if isinstance(value, str) or callable(value):
         return len(listed) // 2
     return min(sum(_rank(v) < _rank(value) for v in listed), len(listed) - 1)
+
+
+def _is_ordered(listed: list[Any]) -> bool:
+    """Numbers, layers, off and on; words have no order."""
+    return sum(isinstance(v, str) or callable(v) for v in listed) < 2 and len(listed) > 1
+
+
+def place(values: Distribution, value: Any) -> list[float]:
+    """Where a value lies in its range, in [0, 1]; of words without order, which one it is."""
+    if not is_list(values):
+        return [_share_below(values, value)]
+    listed = list(values)
+    if not _is_ordered(listed):
+        return [0.5 * _same(v, value) for v in listed]
+    listed.sort(key=_rank)
+    k = next((k for k, v in enumerate(listed) if _same(v, value)), None)
+    return [(_place_of_a_stranger(listed, value) if k is None else k) / (len(listed) - 1)]
+
+
+#: Nothing at its extreme, normalised and stopped early: where several faults at once are unlikely.
+#: Shares of a range, or the value itself; from the tuning tables of benchmarks/search.py.
+HEALTHY: dict[str, Any] = {
+    "hidden_layer_sizes": (128, 128), "activation": "relu", "normalization": "layer",
+    "dropout": 0.5, "learning_rate": 0.7, "weight_decay": 0.5, "schedule": "cosine",
+    "augmentation": None, "label_smoothing": 0.1, "max_epochs": 40, "early_stopping": True,
+}  # fmt: skip
+
+
+def healthy(start: Mapping[str, Any], space: Space, prefix: str) -> Params:
+    """A network that is seldom bad, as far as the space has it."""
+    params = dict(start)
+    for name, wanted in HEALTHY.items():
+        values = space.get(prefix + name)
+        if values is None:
+            continue
+        if not is_list(values):
+            params[prefix + name] = _at(values, wanted) if isinstance(wanted, float) else wanted
+        else:
+            found = [v for v in values if _same(v, wanted)]
+            params[prefix + name] = found[0] if found else params[prefix + name]
+    return params
 
 
 def redrawn(values: Distribution, rng: np.random.RandomState) -> Any:
@@ -99,8 +148,9 @@ def _drawn(values: Distribution, rng: np.random.RandomState) -> Any:
 
 
 def _plain(number: Any) -> Any:
-    """Python's own number, so that results print and pickle without numpy's types."""
-    return number.item() if hasattr(number, "item") else number
+    """Python's own number, to four digits: nobody means more, and results are read."""
+    number = number.item() if hasattr(number, "item") else number
+    return float(f"{number:.4g}") if isinstance(number, float) else number
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -13,7 +13,8 @@ from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.search.evidence import CAUSES, Trial, asked, findings_of
 from sklearn_dl.search.history import History
-from sklearn_dl.search.moves import moved, redrawn
+from sklearn_dl.search.moves import healthy, moved, redrawn
+from sklearn_dl.search.ranking import ranked_draws
 from sklearn_dl.search.space import Space
 
 __all__ = ["Proposal", "Proposer", "key_of"]
@@ -22,11 +23,13 @@ Params = dict[str, Any]
 
 FIRST_STEP = 0.5  # share of a range; halved when a round brought nothing (Hooke and Jeeves 1961)
 LEAST_STEP = 0.1
-PROBE_MOVES = 4  # hyperparameters that a probe of the first round changes
-MOST_MOVES = 3  # and later candidates
-FRESH = 0.15  # of the candidates are drawn anywhere: no direction is right for ever
-PARENTS = 4  # best trials that are crossed
-FROM_BEST = 0.75  # steps begin at the best, the others at the second best
+PROBE_MOVES = 3  # hyperparameters that a probe of the first round changes
+MOST_MOVES = 4  # and later candidates
+POOL = 200  # proposals of a round, of which the most promising are trained
+FRESH = 0.15  # of them are drawn anywhere: no direction is right for ever
+CROSSED = 0.2  # of them take their values from two of the best
+PARENTS = 4  # trials that are crossed
+BASES = 3  # best trials from which steps begin
 TRIES = 50  # at a candidate that is not known already
 
 
@@ -65,7 +68,14 @@ class Proposer:
         history.shares[r] = shares
         ranked = sorted(trials, key=lambda t: -t.score)  # stable: the first of equals
         step = step_after(history.best_by_round())
-        return self._fill(n, known, lambda k: self._next(k, ranked, shares, step, rng), rng)
+        pool = self._fill(POOL, known, lambda k: self._next(ranked, shares, step, rng), rng)
+        if len(pool) <= n:
+            return pool
+        draws = ranked_draws(trials, [p.params for p in pool], self.space, n, rng)
+        chosen: list[int] = []
+        for column in draws.T:  # each place to the best of a draw that has none yet
+            chosen.append(next(int(k) for k in np.argsort(-column) if int(k) not in chosen))
+        return [pool[k] for k in chosen]
 
     def _fill(
         self,
@@ -90,27 +100,28 @@ class Proposer:
         return Proposal(fresh, "anywhere")
 
     def _first(self, k: int, rng: np.random.RandomState) -> Proposal:
-        """The setting as it is, and large steps towards each cause: they are its probes."""
+        """The setting as it is, a healthy one, and steps from that towards each cause."""
         if k == 0:
             return Proposal(self.start, "as it is")
-        cause = CAUSES[(k - 1) % len(CAUSES)]
-        return self._step(self.start, cause, FIRST_STEP, PROBE_MOVES, rng)
+        base = healthy(self.start, self.space, self.prefix)
+        if k == 1:
+            return Proposal(base, "healthy")
+        return self._step(base, CAUSES[(k - 2) % len(CAUSES)], FIRST_STEP, PROBE_MOVES, rng)
 
     def _next(
         self,
-        k: int,
         ranked: Sequence[Trial],
         shares: Mapping[Verdict, float],
         step: float,
         rng: np.random.RandomState,
     ) -> Proposal:
-        if k == 0 and len(ranked) > 1:
-            return Proposal(_crossed(ranked[:PARENTS], rng), "crossed")
-        if rng.uniform() < FRESH:
+        kind = rng.uniform()
+        if kind < FRESH:
             return self._anywhere(rng)
+        if kind < FRESH + CROSSED and len(ranked) > 1:
+            return Proposal(_crossed(ranked[:PARENTS], rng), "crossed")
         cause = list(shares)[int(rng.choice(len(shares), p=list(shares.values())))]
-        from_best = rng.uniform() < FROM_BEST or len(ranked) < 2
-        base = ranked[0 if from_best else 1].params
+        base = ranked[rng.randint(min(BASES, len(ranked)))].params
         return self._step(base, cause, step, 1 + rng.randint(MOST_MOVES), rng)
 
     def _step(
