@@ -140,7 +140,7 @@ def cost() -> bool:
         rows = DenseInputs(torch.randn(2 * batch, n_features, generator=g))
         target = torch.randint(10, (2 * batch,), generator=g)
         module = "cnn" if image else "mlp"
-        channels = (32, 64) if image else ()
+        channels = (16, 32) if image else ()
         job = FitJob(
             Architecture(module, n_features, 10, (128, 128), image=image, channels=channels),
             classifier_loss("cross_entropy", multilabel=False),
@@ -155,8 +155,8 @@ def cost() -> bool:
     print("\nA step with augmentation over one without, minus 1 (median of pairs)")
     most = 0.0
     for what, image, n_features, n_models, batch in (
-        ("one cnn, 28 x 28, batch 128", (1, 28, 28), 784, 1, 128),
-        ("five cnn, 8 x 8, batch 64", (1, 8, 8), 64, 5, 64),
+        ("one cnn, 28 x 28, batch 32", (1, 28, 28), 784, 1, 32),
+        ("five cnn, 8 x 8, batch 32", (1, 8, 8), 64, 5, 32),
         ("one table net, 30 columns, batch 128", None, 30, 1, 128),
         ("forty table nets, 30 columns, batch 64", None, 30, 40, 64),
     ):

@@ -297,7 +297,9 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
             estimator.optimizer, momentum=estimator.momentum, rms_decay=estimator.rms_decay
         ),
         learning_rate=float(estimator.learning_rate),
-        batch_size=auto_batch_size(n_rows) if batch_size == "auto" else int(batch_size),
+        batch_size=auto_batch_size(n_rows, estimator.module)
+        if batch_size == "auto"
+        else int(batch_size),
         max_epochs=1
         if incremental
         else auto_max_epochs(n_rows, estimator.module)

@@ -36,7 +36,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         Shape of one image, where X is images as rows of pixels (channel by channel) or is not of
         shape (n, channels, height, width). Any module then takes images; all channels are scaled to
         mean 0 and deviation 1. None: what X says with ``module="cnn"``; else X is a table.
-    channels : tuple of int, default=(32, 64)
+    channels : tuple of int, default=(16, 32)
         Channels of each convolution of "cnn"; sides of 8 pixels and more are halved behind it.
     @loss@
     optimizer : {"sgd", "adagrad", "rmsprop", "adam", "adamw"}, class or partial, default="adamw"
@@ -66,7 +66,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         Share of training during which the rate rises linearly from zero.
     batch_size : int or "auto", default="auto"
         Rows a step. "auto": 64 up to 1,024 rows, then 128, 256 (from 8,193), 512 (from 30,001) and
-        1,024 (from 100,001).
+        1,024 (from 100,001); "cnn": 32, 64 (from 16,385) and 128 (from 65,537).
     max_epochs : int or "auto", default="auto"
         Passes over the rows; exactly so many without ``early_stopping``. With "auto", members end
         when 10 epochs in a row have not lowered the loss on the rows they left out; at most 50 up

@@ -36,7 +36,7 @@ def applied(name, x, strength, numbers=None, n_rows=None, image=IMAGE):
             rule.draw(drawn[:n], strength, torch.Generator().manual_seed(7 + i))
     else:
         numbers = x.new_tensor(numbers).expand(*x.shape[:2], -1)
-    lengths = x.new_tensor(n_rows or [x.shape[1]] * x.shape[0]).view(-1, 1, 1)
+    lengths = None if n_rows is None else x.new_tensor(n_rows).view(-1, 1, 1)
     strengths = x.new_full((x.shape[0], 1, 1), strength)
     return rule.apply(x, Draws(numbers, strengths, lengths, image))
 
@@ -202,7 +202,7 @@ def test_the_loss_of_a_mixture_is_that_of_mixed_targets():
 def test_each_half_of_a_mixture_keeps_its_weight():
     x = rows_of(1, 40, 5)
     share = torch.rand(1, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    step = Step(1, x, torch.zeros(1, 40, dtype=torch.int64), share, Batch())
+    step = Step(1, x, torch.zeros(1, 40, dtype=torch.int64), share, Batch(share))
     _, mixed = applied("mixup", x, 1.0)
     (_, first), (_, second) = terms_of(step, mixed)
     torch.testing.assert_close(first, share * mixed.share)
@@ -263,7 +263,7 @@ def test_a_function_of_three_sees_strength_and_images(shape):
 
 def test_a_function_must_keep_the_shape_of_images():
     net = DLClassifier(module="cnn", augmentation=lambda x: x[:, :, 1:], **SMALL)
-    with pytest.raises(ValueError, match=r"\(64, 1, 8, 8\); got \(64, 1, 7, 8\)"):
+    with pytest.raises(ValueError, match=r"\(32, 1, 8, 8\); got \(32, 1, 7, 8\)"):
         net.fit(*DIGITS)
 
 

@@ -55,15 +55,15 @@ class Draws:
         What each row drew; 0 for padding rows.
     strength : Tensor of shape (n_models, 1, 1)
         In (0, 1].
-    n_rows : Tensor of shape (n_models, 1, 1)
-        Rows of each model, padding not counted.
+    n_rows : Tensor of shape (n_models, 1, 1) or None
+        Rows of each model, padding not counted; None where no row is padding.
     image : tuple (channels, height, width) or None
         Where the rows are images, flattened.
     """
 
     numbers: Tensor
     strength: Tensor
-    n_rows: Tensor
+    n_rows: Tensor | None
     image: ImageShape | None
 
 

@@ -39,8 +39,9 @@ def swap(x: Tensor, draws: Draws) -> Tensor:
     row.
     """
     swapped = draws.numbers < draws.strength
-    other = (draws.numbers / draws.strength * draws.n_rows).long()
-    other = torch.minimum(other, draws.n_rows.long() - 1)
+    n_rows = x.shape[1] if draws.n_rows is None else draws.n_rows
+    other = (draws.numbers / draws.strength * n_rows).long()
+    other = torch.where(other < n_rows, other, other - 1)  # a quotient may round up to 1
     return torch.where(swapped, x.gather(1, torch.where(swapped, other, 0)), x)
 
 
@@ -58,10 +59,11 @@ def mixup(x: Tensor, draws: Draws) -> tuple[Tensor, Mixed]:
     Each batch draws one share. The loss is mixed by it too, which for the cross-entropy is that of
     the mixed targets (Zhang et al. 2018, mixup). Each half keeps the sample weight of its row.
     """
-    place = torch.arange(x.shape[1], device=x.device)
-    real = place < draws.n_rows.squeeze(-1)  # a padding row is mixed with nothing
-    share = torch.where(real, draws.numbers[..., 0], 1.0)
-    partner = torch.where(real, draws.numbers[..., 1].long(), place)
+    share, partner = draws.numbers[..., 0], draws.numbers[..., 1].long()
+    if draws.n_rows is not None:  # a padding row is mixed with nothing
+        place = torch.arange(x.shape[1], device=x.device)
+        real = place < draws.n_rows.squeeze(-1)
+        share, partner = torch.where(real, share, 1.0), torch.where(real, partner, place)
     mixed = Mixed(partner, share)
     return torch.lerp(mixed.second(x), x, share.unsqueeze(-1)), mixed
 

@@ -106,9 +106,9 @@ def strong_params(subject: Subject, n_train: int, rate: float) -> Params:
     undo); tanh for sigmoid, which is the same function up to scale and shift.
     """
     batch = subject.setting("batch_size", "auto")
-    batch = min(auto_batch_size(n_train) if batch == "auto" else int(batch), MAX_BATCH)
-    epochs = subject.setting("max_epochs", "auto")
     module = subject.setting("module")
+    batch = min(auto_batch_size(n_train, module) if batch == "auto" else int(batch), MAX_BATCH)
+    epochs = subject.setting("max_epochs", "auto")
     epochs = auto_max_epochs(n_train, module) if epochs == "auto" else int(epochs)
     enough = min(MAX_EPOCHS, -(-MIN_STEPS * batch // n_train))
     params: Params = {

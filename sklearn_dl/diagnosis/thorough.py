@@ -241,7 +241,8 @@ def optimizer_remedies(
     if momentum == 0 or (momentum is None and subject.setting("optimizer") == "rmsprop"):
         found["DL224"] = {"momentum": MOMENTUM}, f"add momentum ({MOMENTUM})"
     batch = subject.setting("batch_size", "auto")
-    batch = min(auto_batch_size(n_train) if batch == "auto" else int(batch), n_train)
+    module = subject.setting("module")
+    batch = min(auto_batch_size(n_train, module) if batch == "auto" else int(batch), n_train)
     if batch > SMALLEST_BATCH:
         smaller = max(SMALLEST_BATCH, batch // SMALLER)
         found["DL225"] = {"batch_size": smaller}, f"train on batches of {smaller}"

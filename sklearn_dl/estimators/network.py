@@ -63,7 +63,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     module: str | Callable[[int, int], torch.nn.Module] = "auto"
     n_members: int | Literal["auto"] = "auto"
     input_shape: tuple[int, int, int] | None = None
-    channels: tuple[int, ...] = (32, 64)
+    channels: tuple[int, ...] = (16, 32)
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw"
     learning_rate: float = 0.001
     momentum: float | None = None
@@ -362,8 +362,11 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _training_dtype(self, rows: Rows) -> torch.dtype:
         if self.dtype != "auto":
             return torch.float64 if self.dtype == "float64" else torch.float32
-        batch_size = auto_batch_size(len(rows)) if self.batch_size == "auto" else self.batch_size
-        exact = table_dtype(rows.table) == np.float64 and len(rows) <= batch_size
+        n = len(rows)
+        batch_size = self.batch_size
+        if batch_size == "auto":
+            batch_size = auto_batch_size(n, self.module)
+        exact = table_dtype(rows.table) == np.float64 and n <= batch_size
         return torch.float64 if exact else torch.float32
 
     def _with_hooks(self, job: FitJob, context: Any, told: dict[str, Any]) -> FitJob:

@@ -28,6 +28,7 @@ class StackAugmentation:
         self._generators = [model.noise for model in models]
         self._rules: dict[Rule, list[tuple[int, Augmentation]]] = {}
         self._functions: list[tuple[int, UserFunction, Augmentation]] = []
+        self._strengths: dict[tuple[Rule, int], Tensor] = {}  # by rule and how many are active
         for place, model in enumerate(models):
             augmentation: Augmentation | None = model.job.recipe.augmentation
             if augmentation is None:
@@ -75,9 +76,14 @@ class StackAugmentation:
         numbers = x.new_zeros(*x.shape[:2], rule.n_numbers(x.shape[2], image))
         for drawn, (place, augmentation) in zip(numbers, members, strict=True):
             rule.draw(drawn[: rows[place]], augmentation.strength, self._generators[place])
-        strengths = x.new_tensor([augmentation.strength for _, augmentation in members])
-        n_rows = x.new_tensor([rows[place] for place, _ in members])
-        return Draws(numbers, strengths.view(-1, 1, 1), n_rows.view(-1, 1, 1), image)
+        key = rule, len(members)
+        if key not in self._strengths:
+            strengths = x.new_tensor([augmentation.strength for _, augmentation in members])
+            self._strengths[key] = strengths.view(-1, 1, 1)
+        lengths = [rows[place] for place, _ in members]
+        padded = min(lengths) < x.shape[1]
+        n_rows = x.new_tensor(lengths).view(-1, 1, 1) if padded else None
+        return Draws(numbers, self._strengths[key], n_rows, image)
 
     def _apply_functions(self, out: Tensor, step: Step, rows: list[int]) -> Tensor:
         for place, function, augmentation in self._functions:
@@ -107,10 +113,11 @@ def terms_of(step: Step, mixed: Mixed | None) -> list[tuple[Tensor, Tensor]]:
     if mixed is None:
         return [(step.target, step.share)]
     first = step.share * mixed.share
-    return [
-        (step.target, first),
-        (mixed.second(step.target), mixed.second(step.share) * (1 - mixed.share)),
-    ]
+    if step.batch.weight is None:  # the rows of a batch all count alike
+        second = step.share - first
+    else:
+        second = mixed.second(step.share) * (1 - mixed.share)
+    return [(step.target, first), (mixed.second(step.target), second)]
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
@@ -125,4 +132,5 @@ def rejoined(
     if len(losses) == 1:
         return losses[0]
     added = sum_of([loss * share for loss, (_, share) in zip(losses, terms, strict=True)])
-    return (added / step.share).nan_to_num_(nan=0.0)  # a padding row is 0 / 0
+    added /= step.share
+    return added if step.batch.weight is None else added.nan_to_num_(0.0)  # padding is 0 / 0
