@@ -22,10 +22,18 @@ from sklearn_dl.nn import STRONG, Architecture, PlainEnsemble, build
 from sklearn_dl.nn.replicated import can_be_stacked
 from sklearn_dl.optimizers import OptimizerSpec, optimizer_spec
 from sklearn_dl.recipes import N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
-from sklearn_dl.tabular import ImageEncoder, ImageShape, Table, TabularEncoder
+from sklearn_dl.tabular import (
+    ImageEncoder,
+    ImageShape,
+    LargeTable,
+    Table,
+    TabularEncoder,
+    is_large,
+)
 from sklearn_dl.training import (
     DenseInputs,
     Examples,
+    FileInputs,
     FitJob,
     Inputs,
     ModelState,
@@ -79,13 +87,13 @@ class Rows:
 
     Attributes
     ----------
-    table : DataFrame, ndarray or csr_array of shape (n, n_features)
+    table : DataFrame, ndarray, csr_array or LargeTable of shape (n, n_features)
     target : ndarray of shape (n,) or (n, n_outputs)
     weight : ndarray of shape (n,) or None
         Positive.
     """
 
-    table: Table
+    table: Table | LargeTable
     target: NDArray[Any]
     weight: NDArray[np.float64] | None
 
@@ -96,16 +104,30 @@ class Rows:
     def at(self, index: NDArray[np.intp]) -> Rows:
         """Some of the rows."""
         weight = None if self.weight is None else self.weight[index]
+        if isinstance(self.table, LargeTable):
+            return Rows(self.table.at(index), self.target[index], weight)
         return Rows(_safe_indexing(self.table, index), self.target[index], weight)
+
+    def in_memory(self) -> Table:
+        """The table, read where it lies in a file."""
+        return self.table.read(slice(None)) if isinstance(self.table, LargeTable) else self.table
+
+    def for_statistics(self) -> tuple[Table, NDArray[np.float64] | None]:
+        """Table and weights that an encoding is learnt from: a sample of rows of a large one."""
+        if not isinstance(self.table, LargeTable):
+            return self.table, self.weight
+        chosen = self.table.sample()
+        return self.table.read(chosen), None if self.weight is None else self.weight[chosen]
 
 
 def checked_rows(table: Table, target: NDArray[Any], sample_weight: Any) -> Rows:
     """Rows of equal number; those of weight zero are dropped before anything is counted."""
     check_consistent_length(table, target)
+    held = LargeTable(table) if isinstance(table, np.ndarray) and is_large(table) else table
     if sample_weight is None:
-        return Rows(table, target, None)
+        return Rows(held, target, None)
     weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
-    rows = Rows(table, target, weight)
+    rows = Rows(held, target, weight)
     return rows if weight.all() else rows.at(np.flatnonzero(weight))
 
 
@@ -211,7 +233,7 @@ def fitted_encoder(estimator: Any, rows: Rows, image: ImageShape | None) -> Enco
         return TabularEncoder(
             preprocessing=estimator.preprocessing,
             categorical_features=estimator.categorical_features,
-        ).fit_table(rows.table, rows.weight)
+        ).fit_table(*rows.for_statistics())
     given = estimator.categorical_features
     if given is not None and not (isinstance(given, str) and given == "from_dtype"):
         raise ValueError(
@@ -219,14 +241,14 @@ def fitted_encoder(estimator: Any, rows: Rows, image: ImageShape | None) -> Enco
             "'from_dtype', or input_shape at None for a table."
         )
     encoder = ImageEncoder(shape=image, preprocessing=estimator.preprocessing)
-    return encoder.fit_table(rows.table, rows.weight)
+    return encoder.fit_table(*rows.for_statistics())
 
 
 def piecewise_bins(estimator: Any, encoder: Encoder, rows: Rows) -> Bins:
     """Columns with bins and their bins, none where the module reads none."""
     if not is_strong(estimator.module) or isinstance(encoder, ImageEncoder):
         return (), np.zeros((3, 0, 0))
-    columns, bins = encoder.piecewise_bins(rows.table, rows.weight)
+    columns, bins = encoder.piecewise_bins(*rows.for_statistics())
     return columns, bins
 
 
@@ -275,6 +297,7 @@ def member_folds(
 
 def _content(rows: Rows) -> NDArray[np.uint64]:
     """A number for each row, equal for rows with equal features and target."""
+    assert not isinstance(rows.table, LargeTable)  # one batch does not hold it
     table = rows.table.toarray() if isinstance(rows.table, csr_array) else rows.table
     if isinstance(table, np.ndarray):
         table = pd.DataFrame(np.asarray(table, dtype=np.float64))
@@ -321,11 +344,14 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
 
 
 def encoded_examples(encoder: Encoder, rows: Rows, dtype: torch.dtype) -> Examples:
-    """Rows as the loop wants them; a sparse table is encoded batch by batch."""
+    """Rows as the loop wants them; a sparse or large table is encoded batch by batch."""
     numpy_dtype = np.dtype(str(dtype).removeprefix("torch."))
     inputs: Inputs
     if isinstance(rows.table, csr_array):
         inputs = SparseInputs(rows.table, encoder.transform_table, encoder.n_encoded_, numpy_dtype)
+    elif isinstance(rows.table, LargeTable):
+        read, encode = rows.table.read, encoder.transform_table
+        inputs = FileInputs(read, encode, len(rows), encoder.n_encoded_, numpy_dtype)
     else:
         inputs = DenseInputs(_tensor(encoder.transform_table(rows.table, numpy_dtype)))
     target = _tensor(rows.target)

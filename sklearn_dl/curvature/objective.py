@@ -318,7 +318,7 @@ def _of_estimator(
     rows = estimator._encode_target(rows)
     rows = rows.at(chosen(len(rows)))
     dtype = np.dtype(str(next(module.parameters()).dtype).removeprefix("torch."))
-    inputs = estimator.encoder_.transform_table(rows.table, dtype)
+    inputs = estimator.encoder_.transform_table(rows.in_memory(), dtype)
     decay = float(estimator.weight_decay) if penalty is True else float(penalty)
     return _objective(module, estimator._loss(), inputs, rows.target, rows.weight, decay)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import check_random_state
 
+from sklearn_dl.diagnosis.from_files import some_rows
 from sklearn_dl.diagnosis.own_loss import find_aim
 from sklearn_dl.diagnosis.result import Diagnosis
 from sklearn_dl.diagnosis.run import Listener, Run
@@ -57,7 +58,8 @@ def diagnose(
         probabilities or regressor: checks that need a network are then "not applicable". It is
         not changed.
     X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
-        Inputs as the estimator takes them; for a network that reads them also images.
+        Inputs as the estimator takes them; for a network that reads them also images. Of a
+        `numpy.memmap` above 256 MiB, 100,000 rows are drawn, and the diagnosis says so.
     y : array-like of shape (n_samples,)
         Target.
     X_test, y_test : like X and y, optional
@@ -142,11 +144,14 @@ def run_diagnosis(
         groups=groups,
     )
     test = check_test_table(X_test, y_test, table, task=subject.task)
+    table, notes = some_rows(table, "X", subject.task, cv, rng)
     if test is not None:
         test = weigh_test_table(test, table, class_weight)
+        test, said = some_rows(test, "X_test", subject.task, None, rng)
+        notes += said
     folds = make_folds(table, cv, task=subject.task, random_state=rng)
     table = replace(table, clusters=clusters_of(folds.kind, table.groups, len(table)))
-    notes = [*folds.notes]
+    notes += folds.notes
     if table.fit_weight is not None and not subject.takes_weights:
         table = replace(table, fit_weight=None)
         notes.append(

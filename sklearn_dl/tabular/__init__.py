@@ -9,6 +9,15 @@ from sklearn_dl.tabular.images import (
     has_images,
     image_rows,
 )
+from sklearn_dl.tabular.large import LargeTable, is_large
 
-__all__ = ["ImageEncoder", "ImageShape", "Table", "TabularEncoder", "check_table", "checked_shape"]
-__all__ += ["has_images", "image_rows", "table_dtype"]
+__all__ = [
+    "ImageEncoder",
+    "ImageShape",
+    "LargeTable",
+    "Table",
+    "TabularEncoder",
+    "check_table",
+    "checked_shape",
+]
+__all__ += ["has_images", "image_rows", "is_large", "table_dtype"]

@@ -15,6 +15,8 @@ import scipy.sparse as sp
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
+from sklearn_dl.tabular.large import LARGE_BYTES, LargeTable, is_large
+
 Table: TypeAlias = pd.DataFrame | npt.NDArray[Any] | sp.csr_array
 
 # pandas' names (api.types.infer_dtype) of what the cells of an object column hold.
@@ -58,10 +60,15 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
         if 0 in X.shape:
             check_array(np.empty(X.shape), estimator=estimator, input_name="X")  # raises
         return _check_frame(estimator, X, allow_nan)
-    finite = "allow-nan" if allow_nan else True
+    finite: bool | str = "allow-nan" if allow_nan else True
+    if is_large(X):
+        _check_finite(estimator, X, allow_nan)
+        finite = False
     array = validate_data(
         estimator, X, reset=reset, dtype=None, accept_sparse="csr", ensure_all_finite=finite
     )
+    if isinstance(array, np.ndarray) and is_large(array):
+        return array
     if sp.issparse(array):
         return _canonical(array, X)
     if array.dtype.kind in "fiub":
@@ -75,7 +82,21 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
     return frame
 
 
-def table_dtype(table: Table) -> np.dtype[Any]:
+def _check_finite(estimator: Any, X: npt.NDArray[Any], allow_nan: bool) -> None:
+    """scikit-learn's check of a table in a file, in pieces: in one it may copy all of it."""
+    if X.dtype.kind != "f" or X.ndim != 2:
+        return
+    step = max(1, LARGE_BYTES // 16 // max(1, X.shape[1] * X.dtype.itemsize))
+    for start in range(0, len(X), step):
+        assert_all_finite(
+            X[start : start + step],
+            allow_nan=allow_nan,
+            estimator_name=type(estimator).__name__,
+            input_name="X",
+        )
+
+
+def table_dtype(table: Table | LargeTable) -> np.dtype[Any]:
     """The float type of a checked table under ``dtype="auto"``.
 
     Returns

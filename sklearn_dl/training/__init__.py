@@ -1,6 +1,6 @@
 """The one training loop: jobs in, trained models out."""
 
-from sklearn_dl.training.inputs import DenseInputs, Inputs, SparseInputs
+from sklearn_dl.training.inputs import DenseInputs, FileInputs, Inputs, SparseInputs
 from sklearn_dl.training.job import (
     DivergenceError,
     Examples,
@@ -25,6 +25,7 @@ __all__ = [
     "DenseInputs",
     "DivergenceError",
     "Examples",
+    "FileInputs",
     "FitJob",
     "FitResult",
     "Inputs",

@@ -16,6 +16,7 @@ from torch import Tensor
 from sklearn_dl.nn import Batch
 from sklearn_dl.training.job import Examples
 from sklearn_dl.training.model import Model
+from sklearn_dl.training.order import Order, block_order
 
 __all__ = ["Batches", "Step", "padded"]
 
@@ -127,8 +128,11 @@ class Batches:
             x, target, relative = self._static
             yield relative, [self._step(0, 0, x, target, relative)]
             return
+        block_rows = self._examples[0].inputs.block_rows
+        # models that share a file share its blocks, too: each is read once for all
+        blocks = block_order(self._longest, block_rows, self._models[0].generator)
         orders = [
-            torch.randperm(n, generator=m.generator) if m.n_steps > 1 else torch.arange(n)
+            Order(n, m.generator if m.n_steps > 1 else None, blocks, block_rows)
             for m, n in zip(self._models, self._lengths, strict=True)
         ]
         for first in range(0, self.n_steps, self._steps_per_block):
@@ -136,7 +140,8 @@ class Batches:
             k = self.n_active(first)
             start = first * self._batch_size
             stop = max(self.stop(i, min(steps[-1], self._models[i].n_steps - 1)) for i in range(k))
-            x, target, relative = self._block([o[start:stop] for o in orders[:k]], start, stop)
+            parts = [order.part(start, stop) for order in orders[:k]]
+            x, target, relative = self._block(parts, start, stop)
             yield relative, [self._step(step, start, x, target, relative) for step in steps]
 
     def _block(

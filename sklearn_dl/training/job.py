@@ -217,6 +217,7 @@ class FitJob:
             or self.start
             or not self.stackable
             or not self.recipe.optimizer.elementwise
+            or self.examples.inputs.block_rows is not None
         ):
             return None
         spec = self.recipe.optimizer
@@ -239,7 +240,8 @@ class FitJob:
     @property
     def portable(self) -> bool:
         """Whether the job may be trained in another process."""
-        return not self.callbacks and self.on_epoch is None
+        in_a_file = self.examples.inputs.block_rows is not None
+        return not (self.callbacks or self.on_epoch is not None or in_a_file)
 
     @property
     def n_rows(self) -> int:

@@ -54,6 +54,8 @@ def _member(job: FitJob, i: int) -> FitJob:
 
 def _some(examples: Examples, chosen: torch.Tensor) -> Examples:
     index = chosen.nonzero().squeeze(1)
+    if len(chosen) < 2**31:
+        index = index.to(torch.int32)  # half the memory: there is one a row and member
     weight = None if examples.weight is None else examples.weight[index]
     return Examples(SomeInputs(examples.inputs, index), examples.target[index], weight)
 
