@@ -1,5 +1,6 @@
 """Is everything in the wheel and the sdist, and does their metadata say what it should?"""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -84,6 +85,32 @@ def test_the_constraints_pin_every_requirement_once():
     covered = ("plot", "cli", "onnx", "distributed", "test", "docs", "dev")
     wanted = [*project["dependencies"], *(r for extra in covered for r in extras[extra])]
     assert {_plain(requirement.split(">")[0]) for requirement in wanted} <= set(names)
+
+
+def test_the_oldest_tested_versions_are_the_lower_bounds():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    extras = project["optional-dependencies"]
+    bounds = [r.partition(">=") for r in (*project["dependencies"], *extras["test"])]
+    lines = (ROOT / "tests/oldest.txt").read_text("utf-8").splitlines()
+    pins = [line.partition("==") for line in lines if not line.startswith("#")]
+    oldest = {_plain(name): _version(version) for name, _, version in pins}
+    assert oldest == {_plain(name): _version(version) for name, _, version in bounds}
+
+
+def test_the_changelog_opens_with_the_version_to_come_or_released():
+    opening = re.search(r"^## .*$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    version, dev, _ = sklearn_dl.__version__.partition(".dev")
+    if dev:
+        assert opening[0] == f"## [Unreleased] (to become {version})"
+    else:
+        assert re.fullmatch(rf"## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", opening[0])
+
+
+def _version(text):
+    """Three numbers; 2.0 is 2.0.0."""
+    numbers = [int(part) for part in text.split(".")]
+    return tuple(numbers + [0] * (3 - len(numbers)))
 
 
 def _plain(name):
