@@ -368,6 +368,7 @@ def test_what_cannot_be_told_is_trained_and_not_kept(tmp_path):
     network = DLClassifier(**PLAIN_NET | {"max_epochs": 1})
     for name, value, why in [
         ("schedule", unsteady, "is or holds a Generator"),
+        ("schedule", drawn.uniform, "is or holds a"),
         ("callbacks", [Quiet()], "what its callbacks have seen"),
         ("random_state", None, "random_state=None"),
     ]:

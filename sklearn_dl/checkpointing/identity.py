@@ -117,8 +117,12 @@ class _Writer:
             self._class(value, place)
         elif isinstance(value, FunctionType):
             self._function(value, place)
-        elif isinstance(value, BuiltinFunctionType | ModuleType):
-            self._text("named", f"{getattr(value, '__module__', None)}.{value.__name__}")
+        elif isinstance(value, ModuleType):
+            self._text("module", value.__name__)
+        elif isinstance(value, BuiltinFunctionType):
+            self._text("builtin", f"{value.__module__}.{value.__qualname__}")
+            owner = value.__self__  # that of a method of an object, else a module or a class
+            self.add(owner if owner is not None else "", place)
         elif isinstance(value, CodeType):
             self._code(value, place)
         elif isinstance(value, MethodType):
@@ -195,4 +199,4 @@ def _named_globals(code: CodeType, names: dict[str, Any]) -> list[tuple[str, Any
 
 
 def _slots(cls: type) -> bool:
-    return any("__slots__" in vars(base) for base in cls.__mro__)
+    return any(vars(base).get("__slots__") for base in cls.__mro__)
