@@ -318,30 +318,30 @@ def speed(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
     X = rng.standard_normal((rows, 20))
     signal = X @ rng.standard_normal((20, 5)) + rng.standard_normal((rows, 5))
     y, Y = (signal[:, 0] > 0).astype(int), (signal > 0).astype(int)
-    classifier, regressor = (kind(max_epochs=10, random_state=0)
+    classifier, regressor = (kind(max_epochs=5, random_state=0)
                              for kind in (DLClassifier, DLRegressor))  # fmt: skip
-    pinball = DLRegressor(loss="pinball", max_epochs=10, random_state=0)
+    pinball = DLRegressor(loss="pinball", max_epochs=5, random_state=0)
     works = {
         "5 labels over one": ((classifier, y), (classifier, Y)),
         "5 weighted labels over one": (
             (classifier, y),
-            (DLClassifier(class_weight="balanced", max_epochs=10, random_state=0), Y),
+            (DLClassifier(class_weight="balanced", max_epochs=5, random_state=0), Y),
         ),
         "5 outputs over one": ((regressor, signal[:, 0]), (regressor, signal)),
         "5 quantiles over one": (
             (pinball, signal[:, 0]),
-            (DLRegressor(loss="pinball", quantile=LEVELS, max_epochs=10, random_state=0),
+            (DLRegressor(loss="pinball", quantile=LEVELS, max_epochs=5, random_state=0),
              signal[:, 0]),
         ),
         "counts over squared error": (
             (regressor, signal[:, 0]),
-            (DLRegressor(loss="poisson", max_epochs=10, random_state=0),
+            (DLRegressor(loss="poisson", max_epochs=5, random_state=0),
              rng.poisson(np.exp(signal[:, 0] / 5)).astype(float)),
         ),
     }  # fmt: skip
     for name, (one, several) in works.items():
         least = [np.inf, np.inf]
-        for _ in range(6):
+        for _ in range(4):
             for k, (estimator, target) in enumerate((one, several)):
                 start = time.process_time()
                 estimator.fit(X, target)

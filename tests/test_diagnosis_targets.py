@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss, mean_pinball_loss, r2_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from sklearn_dl import DLClassifier, DLRegressor, diagnose
+from sklearn_dl.diagnosis import bias_variance
 from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
 from sklearn_dl.diagnosis.quantiles import EachQuantile, LeafQuantileTrees, NeighbourQuantile
 from sklearn_dl.diagnosis.reference_models import pool
@@ -175,3 +176,10 @@ def test_test_rows_need_the_columns_of_the_training_rows():
     train = table_of(LABELS, "classification")
     with pytest.raises(ValueError, match="the columns of y"):
         check_test_table(X, LABELS[:, :2], train, task="classification")
+
+
+@pytest.mark.parametrize("name", ["labels", "outputs", "quantiles"])
+def test_bias_and_variance_are_of_one_target(name):
+    estimator, y, _ = CASES[name]
+    with pytest.raises(ValueError, match="one class or number a row"):
+        bias_variance(estimator, X, y, n_samples=2, n_seeds=1)
