@@ -17,7 +17,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from sklearn_dl import DLClassifier, DLRegressor
 from sklearn_dl.fitting import left_out_outputs
 
 Result = dict[str, Any]
+Runs = dict[str, Callable[[], Result]]
 Table = tuple[pd.DataFrame, Any]
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -115,10 +117,10 @@ def hist(classes: bool, frame: pd.DataFrame, **params: Any) -> Any:
     return kind(random_state=0, **params)
 
 
-# --- parts: each yields results of one table and split --------------------------------------------
+# --- parts: what is run on one table and split, by who --------------------------------------------
 
 
-def quantiles(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
+def quantiles(data: Path, table: str, rows: int, seed: int) -> Runs:
     """Coverage of the inner 90 %, mean error of the levels, pinball loss over the deviation."""
     X, y, X_test, y_test = split(read(data, table), rows, seed)
 
@@ -141,13 +143,13 @@ def quantiles(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
             lambda q: hist(False, X, loss="quantile", quantile=q)
         ),
     }
-    for name, predict in makers.items():
+
+    def run(predict: Callable[[], Any]) -> Result:
         start = time.perf_counter()
         p = predict()
         below = (y_test[:, None] <= p).mean(axis=0)
         losses = [mean_pinball_loss(y_test, p[:, k], alpha=q) for k, q in enumerate(LEVELS)]
-        yield {
-            "who": name,
+        return {
             "coverage": ((y_test >= p[:, 0]) & (y_test <= p[:, -1])).mean(),
             "level_error": np.abs(below - LEVELS).mean(),
             "crossing": (np.diff(p, axis=1) < 0).any(axis=1).mean(),
@@ -155,8 +157,10 @@ def quantiles(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
             "seconds": time.perf_counter() - start,
         }
 
+    return {name: partial(run, predict) for name, predict in makers.items()}
 
-def counts(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
+
+def counts(data: Path, table: str, rows: int, seed: int) -> Runs:
     """D2 of the Poisson deviance."""
     X, y, X_test, y_test = split(counts_of(data, table), rows, seed)
     poisson = piped(PoissonRegressor(alpha=1e-3, max_iter=1000), classes=True)
@@ -166,18 +170,20 @@ def counts(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
         "boosting, poisson": hist(False, X, loss="poisson"),
         "linear, poisson": poisson,
     }
-    for name, estimator in estimators.items():
+
+    def run(estimator: Any) -> Result:
         start = time.perf_counter()
         p = np.maximum(estimator.fit(X, y).predict(X_test), 1e-3 * y.mean())
-        yield {
-            "who": name,
+        return {
             "d2": d2_tweedie_score(y_test, p, power=1),
             "r2": r2_score(y_test, p),
             "seconds": time.perf_counter() - start,
         }
 
+    return {name: partial(run, estimator) for name, estimator in estimators.items()}
 
-def labels(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
+
+def labels(data: Path, table: str, rows: int, seed: int) -> Runs:
     """Mean log loss of a label, and its average precision."""
     X, Y, X_test, Y_test = split(labels_of(data, table), rows, seed)
 
@@ -201,18 +207,20 @@ def labels(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
             OneVsRestClassifier(LogisticRegression(max_iter=1000)), classes=True
         ),
     }
-    for name, estimator in estimators.items():
+
+    def run(estimator: Any) -> Result:
         start = time.perf_counter()
         p = estimator.fit(X, Y).predict_proba(X_test)
-        yield {
-            "who": name,
+        return {
             "log_loss": np.mean([log_loss(y, q) for y, q in zip(Y_test.T, p.T, strict=True)]),
             "average_precision": average_precision_score(Y_test, p, average="macro"),
             "seconds": time.perf_counter() - start,
         }
 
+    return {name: partial(run, estimator) for name, estimator in estimators.items()}
 
-def outputs(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
+
+def outputs(data: Path, table: str, rows: int, seed: int) -> Runs:
     """Mean R2 of the outputs."""
     X, Y, X_test, Y_test = split(outputs_of(data, table), rows, seed)
     estimators = {
@@ -223,10 +231,13 @@ def outputs(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
         ),
         "boosting, one an output": MultiOutputRegressor(hist(False, X)),
     }
-    for name, estimator in estimators.items():
+
+    def run(estimator: Any) -> Result:
         start = time.perf_counter()
         p = estimator.fit(X, Y).predict(X_test)
-        yield {"who": name, "r2": r2_score(Y_test, p), "seconds": time.perf_counter() - start}
+        return {"r2": r2_score(Y_test, p), "seconds": time.perf_counter() - start}
+
+    return {name: partial(run, estimator) for name, estimator in estimators.items()}
 
 
 def focal(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -235,7 +246,7 @@ def focal(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (1 - torch.exp(-losses)).square() * losses
 
 
-def imbalance(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
+def imbalance(data: Path, table: str, rows: int, seed: int) -> Runs:
     """A rare class: cross-entropy, class weights, a focal loss, and both."""
     X, y, X_test, y_test = split(read(data, table), rows, seed)
     rare = int(y.mean() < 0.5)
@@ -246,17 +257,19 @@ def imbalance(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
         "focal, balanced": {"loss": focal, "class_weight": "balanced"},
     }
     prior = np.mean(y == rare)
-    for name, params in ways.items():
+
+    def run(params: dict[str, Any]) -> Result:
         fitted = DLClassifier(random_state=seed, **params).fit(X, y)
         p = fitted.predict_proba(X_test)[:, rare]
-        yield {
-            "who": name,
+        return {
             "average_precision": average_precision_score(y_test == rare, p),
             "log_loss": log_loss(y_test == rare, p),
             "balanced_accuracy": balanced_accuracy_score(y_test == rare, p > 0.5),
             # the threshold that is right for equal costs of both classes under each's own prior
             "at_prior": balanced_accuracy_score(y_test == rare, p > prior),
         }
+
+    return {name: partial(run, params) for name, params in ways.items()}
 
 
 class _LeftOut(DLClassifier):
@@ -284,7 +297,7 @@ def _calibration_error(p: Any, y: Any, n_bins: int = 15) -> float:
     return float(sum(abs(hit[b].mean() - sure[b].mean()) * b.mean() for b in parts))
 
 
-def temperature(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
+def temperature(data: Path, table: str, rows: int, seed: int) -> Runs:
     """Log loss and calibration error as they come, and after a temperature found in three ways."""
     X, y, X_test, y_test = split(read(data, table), rows, seed)
     known = np.isin(y_test, y)
@@ -296,23 +309,27 @@ def temperature(data: Path, table: str, rows: int, seed: int) -> Iterator[Result
         "of the rows left out": _temperature(*fitted.left_out),
         "of the test rows (bound)": _temperature(z, y_test),
     }
-    found = {name: np.exp(log_softmax(z / t, axis=1)) for name, t in ways.items()}
-    start = time.perf_counter()
-    wrapped = CalibratedClassifierCV(
-        DLClassifier(random_state=seed), method="temperature", ensemble=False, cv=3
-    )
-    found["CalibratedClassifierCV"] = wrapped.fit(X, y).predict_proba(X_test)
-    for name, p in found.items():
-        yield {
-            "who": name,
+
+    def judged(p: Any, t: float) -> Result:
+        return {
             "log_loss": log_loss(y_test, p, labels=np.arange(p.shape[1])),
             "calibration_error": _calibration_error(p, y_test),
-            "t": ways.get(name, np.nan),
-            "seconds": time.perf_counter() - start,
+            "t": t,
         }
 
+    def wrapped() -> Result:
+        calibrated = CalibratedClassifierCV(
+            DLClassifier(random_state=seed), method="temperature", ensemble=False, cv=3
+        )
+        return judged(calibrated.fit(X, y).predict_proba(X_test), np.nan)
 
-def speed(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
+    runs: Runs = {
+        name: partial(judged, np.exp(log_softmax(z / t, axis=1)), t) for name, t in ways.items()
+    }
+    return {**runs, "CalibratedClassifierCV": wrapped}
+
+
+def speed(data: Path, table: str, rows: int, seed: int) -> Runs:
     """Seconds of a fit with several targets over those with one; the least of each, in turns."""
     rng = np.random.RandomState(seed)
     X = rng.standard_normal((rows, 20))
@@ -339,17 +356,20 @@ def speed(data: Path, table: str, rows: int, seed: int) -> Iterator[Result]:
              rng.poisson(np.exp(signal[:, 0] / 5)).astype(float)),
         ),
     }  # fmt: skip
-    for name, (one, several) in works.items():
+
+    def run(one: Any, several: Any) -> Result:
         least = [np.inf, np.inf]
         for _ in range(4):
             for k, (estimator, target) in enumerate((one, several)):
                 start = time.process_time()
                 estimator.fit(X, target)
                 least[k] = min(least[k], time.process_time() - start)
-        yield {"who": name, "ratio": least[1] / least[0], "seconds": least[1]}
+        return {"ratio": least[1] / least[0], "seconds": least[1]}
+
+    return {name: partial(run, *pair) for name, pair in works.items()}
 
 
-PARTS: dict[str, tuple[Callable[..., Iterator[Result]], tuple[str, ...]]] = {
+PARTS: dict[str, tuple[Callable[..., Runs], tuple[str, ...]]] = {
     "quantiles": (quantiles, QUANTILE_TABLES),
     "counts": (counts, ("abalone", "births", "compas")),
     "labels": (labels, ("adult", "nass_crash")),
@@ -383,19 +403,16 @@ def main() -> None:
     run, tables = PARTS[options.part]
     lines = options.cache.read_text().splitlines() if options.cache.exists() else []
     results = [json.loads(line) for line in lines]
-    done = {(r["part"], r["table"], r["rows"], r["seed"]) for r in results}
+    done = {(r["part"], r["table"], r["rows"], r["seed"], r["who"]) for r in results}
     for seed in range(options.seeds):
         for table in options.tables.split(",") if options.tables else tables:
             about = {"part": options.part, "table": table, "rows": options.rows, "seed": seed}
-            if tuple(about.values()) in done:
-                continue
-            found = [
-                about | {k: v if isinstance(v, str) else float(v) for k, v in one.items()}
-                for one in run(options.data, table, options.rows, seed)
-            ]
-            results += found
-            with options.cache.open("a") as cache:
-                cache.writelines(json.dumps(one) + "\n" for one in found)
+            for who, one in run(options.data, table, options.rows, seed).items():
+                if (*about.values(), who) in done:
+                    continue
+                results.append({**about, "who": who, **{k: float(v) for k, v in one().items()}})
+                with options.cache.open("a") as cache:
+                    cache.write(json.dumps(results[-1]) + "\n")
     summary(results, options.part)
 
 

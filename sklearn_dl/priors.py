@@ -150,7 +150,8 @@ def _adjusted(p: Floats, ratio: Floats, new: Floats) -> Floats:
 
 
 def _shares(prior: Any, name: str) -> Floats:
-    values = np.asarray(prior, dtype=np.float64)
+    listed = np.asarray(prior)
+    values = listed.astype(np.float64) if listed.dtype.kind in "biuf" else np.empty(0)
     good = values.ndim == 1 and np.isfinite(values).all() and (values >= 0).all()
     if not good or not values.sum() > 0:
         raise ValueError(

@@ -97,6 +97,7 @@ P = np.array([[0.5, 0.5], [0.1, 0.9]])
         ((P, [0.5, -0.5], [1, 1]), "prior_train must be the shares"),
         ((P, [1, 1], [0, 0]), "prior_new must be the shares"),
         ((P, 0.5, [1, 1]), "prior_train must be the shares"),
+        ((P, {"a": 1, "b": 1}, [1, 1]), "prior_train must be the shares"),
         ((P, [1, 0], [1, 1]), r"never learnt: \[1\]"),
         ((P[:, 0], [1, 1], [1, 1]), r"shape \(2,\)"),
         ((P * 0.5, [1, 1], [1, 1]), "must sum to one.*several labels"),

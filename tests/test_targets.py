@@ -184,8 +184,9 @@ def test_quantiles_that_cannot_be_are_refused(params, message):
 def test_quantiles_set_after_fit_do_not_change_what_was_learnt():
     X, y = numbers(60)
     fitted = clone(QUANTILES).fit(X, y)
-    before = fitted.predict(X)
+    before, score = fitted.predict(X), fitted.score(X, y)
     assert_array_equal(fitted.set_params(quantile=0.5).predict(X), before)
+    assert fitted.score(X, y) == score
 
 
 # counts

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_dl import fitting
 from sklearn_dl.estimators.network import NetworkEstimator, checks_parameters
@@ -169,7 +170,8 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
 
         See `sklearn.metrics.d2_pinball_score`.
         """
-        levels = self._levels()
+        check_is_fitted(self)
+        levels = self._network.get("levels", ())
         if not levels:
             return float(super().score(X, y, sample_weight))
         targets = check_values(y, self).reshape(len(y), -1)
