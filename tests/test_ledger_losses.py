@@ -129,6 +129,16 @@ def test_a_temperature_takes_overconfidence_away_and_nothing_else(inflated, gain
     assert tempered_losses(parts[:1], y, np.ones(4000)) is None
 
 
+def test_a_network_that_is_not_sure_enough_is_not_overconfident():
+    g = np.random.RandomState(0)
+    z = g.standard_normal(4000)
+    y = (g.uniform(size=4000) < 1 / (1 + np.exp(-2 * z))).astype(int)
+    logits = 0.2 * np.c_[-z, z]
+    before = -log_softmax(logits, axis=1)[np.arange(4000), y]
+    after = tempered_losses(folds_of(logits, y), y, np.ones(4000))
+    assert after == pytest.approx(before, abs=1e-4)
+
+
 def outcome(d, code):
     return d.evidence.set_index("code").loc[code, "outcome"]
 

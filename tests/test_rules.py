@@ -247,6 +247,19 @@ def test_a_training_loss_near_the_reference_is_settled_by_the_probes(training, r
     assert decide(findings(training=training, training_remedy=remedy)).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("estimation", "braking", "verdict"),
+    [
+        (LARGE, LARGE, "no_signal"),  # held back, a network that learnt noise by heart is the prior
+        (LARGE, LARGER, "overfitting"),  # held back, it beats the prior
+        (LARGE, None, "no_signal"),
+    ],
+)
+def test_brakes_that_only_lead_back_to_the_prior_reveal_no_signal(estimation, braking, verdict):
+    f = findings(signal=NO_SIGNAL, estimation=estimation, braking=braking)
+    assert decide(f).verdict == verdict
+
+
 @pytest.mark.parametrize("gap", [UNCLEAR, OPEN, LARGE, Gap(-0.1, 0.05, 1.0, 0.0)])
 def test_what_is_believed_of_a_shift_is_bayes_rule_on_a_grid(gap):
     shift = shift_given(gap, M)

@@ -236,7 +236,7 @@ def _verdict(f: Findings) -> Verdict:
         if shifted is not None and shifted.value > f.training.value:
             return Verdict.MISMATCH
         return _training_cause(f.optimization_share)
-    if shifted is None and _no_signal(f) and not helped(f):
+    if shifted is None and _no_signal(f):
         return Verdict.NO_SIGNAL
     if shifted is not None and shifted.value > f.estimation.value:
         return Verdict.MISMATCH
@@ -413,7 +413,16 @@ def cause(
 
 
 def _no_signal(f: Findings) -> bool:
-    return f.signal.upper < no_signal_limit(f.prior_loss)
+    """Whether nobody predicts better than the prior, nor the network once it is held back.
+
+    A network that learnt noise by heart gains by every brake, up to the prior.
+    """
+    limit = no_signal_limit(f.prior_loss)
+    if f.signal.upper >= limit:
+        return False
+    gains = [g.value for g in (f.braking, f.calibration) if g is not None and surely(g, f.margin)]
+    beyond = f.signal.value - max(f.estimation.value, 0.0) + max(gains, default=0.0)
+    return not gains or beyond < limit
 
 
 def _later(f: Findings, verdict: Verdict) -> tuple[Verdict, ...]:
@@ -488,7 +497,9 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     large = (training > m) | (remedy > np.maximum(m, braking))
     shifted = (mismatch > m) & (mismatch > np.where(large, training, estimation))
     gains = (braking > m) | (calibration > m)
-    nothing = ~large & ~shifted & ~gains & (signal < no_signal_limit(f.prior_loss))
+    limit = no_signal_limit(f.prior_loss)
+    held_back = signal - np.maximum(estimation, 0) + np.maximum(braking, calibration)
+    nothing = ~large & ~shifted & (signal < limit) & ~(gains & (held_back > limit))
     wide = m if f.braking is None else WIDE * m
     over = ~large & ~shifted & ~nothing & (gains | (estimation > wide))
     cases = {

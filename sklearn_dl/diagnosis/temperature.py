@@ -1,7 +1,8 @@
 """How much of a held-out loss is overconfidence: what one temperature would take away.
 
 Probabilities become ``p^(1/T) / sum p^(1/T)`` (Guo et al. 2017). T is found on the held-out rows of
-the *other* folds, so the gain is itself held out.
+the *other* folds, so the gain is itself held out. It is one at least: a network that is not sure
+enough has been trained too little, and has not learnt its rows by heart.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["Predicted", "tempered_losses"]
 
 Floats = NDArray[np.float64]
 
-LOG_RANGE = (-1.5, 3.0)  # T from 0.2 to 20: beyond, a net says the same of every row
+LOG_RANGE = (0.0, 3.0)  # T from 1 to 20: beyond, a net says the same of every row
 Predicted = tuple[NDArray[np.int64], Floats, Any]  # rows, probabilities (n, k), classes
 
 
