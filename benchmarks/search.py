@@ -231,7 +231,7 @@ def report(rows: dict[tuple[Any, ...], Row]) -> None:
             f"median fits / TPE's {(ours['fits'] / theirs['fits']).median():.2f}, "
             f"CPU seconds / TPE's {(ours['seconds'] / theirs['seconds']).median():.2f}"
         )
-        if n in (OURS, TRIALS) or method == "halving":
+        if n == frame.loc[frame["method"] == method, "settings"].max():
             table = pd.DataFrame(
                 {"held-out": ours["held_out"].groupby("table").mean(),
                  "TPE": theirs["held_out"].groupby("table").mean(),
