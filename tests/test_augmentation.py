@@ -196,7 +196,7 @@ def test_the_loss_of_a_mixture_is_that_of_mixed_targets():
     weight = mixed.share.unsqueeze(-1)
     soft = weight * hard + (1 - weight) * hard[0][mixed.partner[0]]
     expected = -(soft * torch.log_softmax(outputs, -1)).sum(-1)
-    torch.testing.assert_close(rejoined(losses, terms, step), expected)
+    torch.testing.assert_close(rejoined(losses, terms, step, mixed), expected)
 
 
 def test_each_half_of_a_mixture_keeps_its_weight():

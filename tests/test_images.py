@@ -280,6 +280,8 @@ def test_text_in_an_image_is_refused_by_column():
 def test_other_images_than_in_fit_are_refused(fitted):
     with pytest.raises(ValueError, match=r"expected \(1, 8, 8\)"):
         fitted.predict(X[:, :, :7])
+    with pytest.raises(ValueError, match=r"8 columns.*X\[None\]"):
+        fitted.predict(X[0, 0])
     with pytest.raises(ValueError, match="60 columns"):
         fitted.predict(DIGITS[:, :60])
 

@@ -116,9 +116,10 @@ def _flat_shape(X: Any, shape: ImageShape | None) -> ImageShape:
             f"rows of pixels and input_shape=(channels, height, width){such}."
         )
     if n_columns is not None and n_columns != math.prod(shape):
+        alone = " For a single image pass X[None]." if tuple(seen) == shape[1:] else ""
         raise ValueError(
             f"X has {n_columns} columns, but input_shape={shape} makes "
-            f"{' x '.join(map(str, shape))} = {math.prod(shape)} of them."
+            f"{' x '.join(map(str, shape))} = {math.prod(shape)} of them.{alone}"
         )
     return shape
 

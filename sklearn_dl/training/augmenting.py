@@ -73,15 +73,16 @@ class StackAugmentation:
         self, rule: Rule, members: Sequence[tuple[int, Augmentation]], x: Tensor, rows: list[int]
     ) -> Draws:
         image = members[0][1].image
-        numbers = x.new_zeros(*x.shape[:2], rule.n_numbers(x.shape[2], image))
+        lengths = [rows[place] for place, _ in members]
+        padded = min(lengths) < x.shape[1]
+        make = x.new_zeros if padded else x.new_empty
+        numbers = make((*x.shape[:2], rule.n_numbers(x.shape[2], image)))
         for drawn, (place, augmentation) in zip(numbers, members, strict=True):
             rule.draw(drawn[: rows[place]], augmentation.strength, self._generators[place])
         key = rule, len(members)
         if key not in self._strengths:
             strengths = x.new_tensor([augmentation.strength for _, augmentation in members])
             self._strengths[key] = strengths.view(-1, 1, 1)
-        lengths = [rows[place] for place, _ in members]
-        padded = min(lengths) < x.shape[1]
         n_rows = x.new_tensor(lengths).view(-1, 1, 1) if padded else None
         return Draws(numbers, self._strengths[key], n_rows, image)
 
@@ -126,11 +127,15 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
 
 
 def rejoined(
-    losses: Sequence[Tensor], terms: Sequence[tuple[Tensor, Tensor]], step: Step
+    losses: Sequence[Tensor],
+    terms: Sequence[tuple[Tensor, Tensor]],
+    step: Step,
+    mixed: Mixed | None,
 ) -> Tensor:
     """One loss a row, (n_models, rows), that times ``step.share`` gives what the row added."""
-    if len(losses) == 1:
+    if mixed is None:
         return losses[0]
+    if step.batch.weight is None:
+        return torch.lerp(losses[1], losses[0], mixed.share)
     added = sum_of([loss * share for loss, (_, share) in zip(losses, terms, strict=True)])
-    added /= step.share
-    return added if step.batch.weight is None else added.nan_to_num_(0.0)  # padding is 0 / 0
+    return (added / step.share).nan_to_num_(0.0)  # padding is 0 / 0

@@ -148,12 +148,12 @@ class Stack:
                     for target, share in terms
                 ]
                 self._chain.backward(sum_of([gradient for _, gradient in found]))
-            return rejoined([losses for losses, _ in found], terms, step), outputs
+            return rejoined([losses for losses, _ in found], terms, step, mixed), outputs
         outputs = self.outputs(x, step.batch)
         every = [self.loss(outputs, target, smoothing) for target, _ in terms]
         parts = [losses * share for losses, (_, share) in zip(every, terms, strict=True)]
         self.parameters.backward(sum_of(parts).sum())
-        return rejoined([losses.detach() for losses in every], terms, step), outputs
+        return rejoined([losses.detach() for losses in every], terms, step, mixed), outputs
 
     def begin_epoch(self) -> None:
         """Set the clock of the epoch."""
