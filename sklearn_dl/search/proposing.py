@@ -93,6 +93,8 @@ class Proposer:
                     known.add(key_of(proposal.params))
                     found.append(proposal)
                     break
+            else:  # the space is used up, or as good as
+                break
         return found
 
     def _anywhere(self, rng: np.random.RandomState) -> Proposal:
