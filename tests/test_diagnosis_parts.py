@@ -342,7 +342,9 @@ BAD_TABLES = {
     "infinite numbers": (np.array([0.0, np.inf, 1, 2]), "regression", "1 infinite"),
     "text for a regressor": (np.array(list("abcd")), "regression", "must be numbers"),
     "one class": (np.zeros(4), "classification", "two different values"),
-    "two columns": (np.zeros((4, 2)), "regression", r"got shape \(4, 2\)"),
+    "constant columns": (np.zeros((4, 2)), "regression", "two different values"),
+    "three axes": (np.zeros((4, 2, 2)), "regression", r"got shape \(4, 2, 2\)"),
+    "columns of classes": (np.arange(8).reshape(4, 2), "classification", r"got shape \(4, 2\)"),
     "another length": (np.arange(3), "classification", "inconsistent numbers of samples"),
 }
 

@@ -105,8 +105,12 @@ def _check_y(y: Any, name: str, task: Task) -> NDArray[Any]:
         values = values[:, 0]
     labels = values.ndim == 2 and np.isin(values, (0, 1)).all()
     if values.ndim not in (1, 2) or (values.ndim == 2 and task == "classification" and not labels):
+        kinds = {
+            "classification": "one class a row, or columns of 0 and 1 for labels",
+            "regression": "one number a row, or one column an output",
+        }
         raise ValueError(
-            f"{name} must have one class a row, or columns of 0 and 1 for labels; got shape "
+            f"{name} must have {kinds[task]}; got shape "
             f"{values.shape}. Diagnose one target at a time, for example y[:, 0]."
         )
     missing = int(pd.isna(values).sum())
