@@ -262,7 +262,7 @@ def test_sparse_duplicates_are_summed_and_not_in_the_users_matrix():
 
 
 def test_a_large_sparse_matrix_is_never_dense():
-    X = sp.random_array((2000, 3000), density=0.002, format="csr", rng=0)
+    X = sp.csr_array(sp.random(2000, 3000, density=0.002, format="csr", random_state=0))
     tracemalloc.start()
     encoder = TabularEncoder().fit(X)
     peak = tracemalloc.get_traced_memory()[1]

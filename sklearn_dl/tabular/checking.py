@@ -217,7 +217,9 @@ def _plain_column(column: pd.Series[Any], name: str) -> pd.Series[Any]:
         return pd.Series(column.dt.to_timestamp())
     if pd.api.types.is_numeric_dtype(dtype):
         return _plain_numbers(column)
-    return _plain_objects(column.astype(object), name)
+    if not isinstance(dtype, np.dtype):  # astype would copy objects, too (pandas 2)
+        column = column.astype(object)
+    return _plain_objects(column, name)
 
 
 def _plain_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
