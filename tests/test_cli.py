@@ -67,7 +67,9 @@ BAD = {
     "time of the target": (["numbers.csv", "--time", "target"], "--time 'target' is the target"),
     "no times": (["classes.parquet", "--time", "word"], "is no column of"),
     "too many folds": (["classes.parquet", "--cv", "60"], "60 folds need at least 120 rows"),
-    "text as number": (["classes.parquet", "--task", "regression"], "must be numbers"),
+    "text as number": (["classes.parquet", "--task", "regression"], "holds 2 labels such as"),
+    "number as class": (["numbers.csv", "--task", "classification"], "has 80 different numbers"),
+    "nearly a column": (["classes.csv", "--target", "kinds"], "(did you mean 'kind'?)"),
     "bad option": (["classes.parquet", "--cv", "many"], "invalid int value"),
     "page": (["classes.parquet", "--html", "gone/page.html"], "cannot be written"),
     "target of nothing": (["--target", "x"], "need a table"),
@@ -295,10 +297,37 @@ def test_cv_says_what_is_wrong_in_one_line(folder, capsys):
     assert "--target COLUMN; classes.csv has: a, b" in err
 
 
+@pytest.mark.parametrize(
+    ("separator", "decimal"), [(";", ","), ("\t", "."), ("|", "."), (",", ".")]
+)
+def test_the_separator_of_a_csv_is_that_of_its_header(separator, decimal, tmp_path):
+    frame = pd.DataFrame({"size, in m": [1.5, 2.25], "fuel": ["Öl; Gas", "x"], "target": [0, 1]})
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False, sep=separator, decimal=decimal, encoding="cp1252")
+    remarks = []
+    seen = reading._numbers(reading.read_table(str(path), remarks), remarks)
+    pd.testing.assert_frame_equal(seen, frame)
+    assert any("Windows-1252" in remark for remark in remarks)
+    assert any("separated by" in remark for remark in remarks) == (separator != ",")
+
+
+def test_one_column_needs_no_separator(tmp_path):
+    (tmp_path / "one.csv").write_text("target\n1\n2\n", "utf-8-sig")
+    assert reading.read_table(str(tmp_path / "one.csv")).columns.tolist() == ["target"]
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("sklearn-dl ")
+
+
 @pytest.mark.parametrize("words", [["--help"], ["diagnose", "--help"], ["cv", "--help"]])
 def test_help_ends_well(words, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(words)
     assert end.value.code == 0
     out = capsys.readouterr().out
-    assert "sklearn-dl diagnose" in out or "--target" in out
+    assert "examples:" in out
+    assert "exit status: 0" in out

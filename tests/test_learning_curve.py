@@ -13,7 +13,9 @@ from sklearn_dl import PLAIN, DLClassifier, diagnose
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
 from sklearn_dl.diagnosis import bias_variance, more_rows
 from sklearn_dl.diagnosis.bias_variance import log_terms, squared_terms, zero_one_terms
+from sklearn_dl.diagnosis.learning import as_many_steps
 from sklearn_dl.diagnosis.more_rows import fit_power_law, judge_curve
+from sklearn_dl.diagnosis.subject import find_subject
 
 ROWS = np.array([100.0, 200.0, 400.0, 800.0])
 
@@ -22,6 +24,19 @@ def curve(losses, stderr=0.01):
     return pd.DataFrame(
         {"rows": ROWS, "training": 0.0, "out_of_fold": losses, "stderr": stderr * np.ones(4)}
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "epochs"),
+    [
+        (DLClassifier(), "auto"),  # its members stop by rows they leave out
+        (DLClassifier(max_epochs=100, early_stopping=True), 100),
+        (DLClassifier(max_epochs=100), 400),
+        (DLClassifier(**PLAIN, max_epochs=10), 40),
+    ],
+)
+def test_fewer_rows_get_more_epochs_unless_held_out_rows_end_training(model, epochs):
+    assert as_many_steps(find_subject(model), 200, 0.25).max_epochs == epochs
 
 
 # --- the power law -----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import TimeSeriesSplit, cross_validate
 
+from sklearn_dl import __version__
 from sklearn_dl.batching import batched_fits
 from sklearn_dl.cli.reading import InputError, Problem, read_problem
 from sklearn_dl.cli.showing import show, show_scores
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="sklearn-dl", description="Why is my network not good enough?", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     diagnose = commands.add_parser(
         "diagnose",
@@ -102,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         "cv",
         help="cross-validated scores of a network on a table",
         description="Cross-validate a network with its defaults on a table: the scores alone.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_table_options(scores)
     scores.set_defaults(test=None)
@@ -139,7 +143,9 @@ def _watched() -> Iterator[Callable[[str, int, int], None]]:
         bar = progress.add_task("starting", total=None)
 
         def listener(what: str, done: int, total: int) -> None:
-            progress.update(bar, description=what, completed=done, total=total + 1)
+            # a bar that pulses where nobody can say how much there is to do
+            end = total + 1 if total else None
+            progress.update(bar, description=what, completed=done, total=end)
 
         yield listener
 
@@ -201,7 +207,8 @@ def _scores(options: argparse.Namespace) -> None:
                 table, _cv(problem, options), task=problem.task,
                 random_state=np.random.RandomState(options.seed), inside=False,
             )  # fmt: skip
-            with batched_fits():
+            with _watched() as listener, batched_fits():
+                listener("cross-validation", 0, 0)
                 result = cross_validate(
                     estimator, problem.X, table.y, cv=list(folds.splits), scoring=metrics,
                     error_score="raise",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import difflib
 import lzma
 import re
 import zipfile
@@ -24,6 +26,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 # Beside pandas' own marks; letters of one case or another are pandas' affair.
 MISSING = ("?", "-", "--", ".", "nil", "missing", "(missing)", "NULL")
 MIN_IDS = 20  # so many rows that are all different in a column are no accident
+SEPARATORS = (",", ";", "\t", "|")
 _NUMBER = re.compile(r"[+-]?(\d{1,3}([,' \u00a0\u202f]\d{3})+|\d+)(\.\d+)?([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
 _UNITS = re.compile(r"^[$\u20ac\u00a3]\s*|\s*[%$\u20ac\u00a3]$")
@@ -73,9 +76,11 @@ def read_problem(options: argparse.Namespace) -> Problem:
             )
         test = None
     else:
-        frame, name = _numbers(read_table(options.table), remarks), options.table
+        frame, name = _numbers(read_table(options.table, remarks), remarks), options.table
         target = _target_column(frame, options.target, name)
-        test = None if options.test is None else _numbers(read_table(options.test), remarks)
+        test = (
+            None if options.test is None else _numbers(read_table(options.test, remarks), remarks)
+        )
         frame = _with_target(frame, target, name, remarks)
         if test is not None and target in test:
             test = _with_target(test, target, options.test, remarks)
@@ -166,8 +171,8 @@ def _is_id(column: pd.Series[Any], name: str) -> bool:
     return whole and (bool(_ID.search(name)) or (counts_up and values.is_monotonic_increasing))
 
 
-def read_table(path: str) -> pd.DataFrame:
-    """Read a csv or parquet file.
+def read_table(path: str, remarks: list[str] | None = None) -> pd.DataFrame:
+    """Read a csv or parquet file; what was found out about a csv is added to ``remarks``.
 
     Raises
     ------
@@ -182,7 +187,7 @@ def read_table(path: str) -> pd.DataFrame:
         raise InputError(f"{path} is a directory; give a .csv, .csv.gz or .parquet file")
     try:
         if _bare(lower).endswith(".csv"):
-            frame = pd.read_csv(file, low_memory=False, na_values=list(MISSING))
+            frame = _read_csv(file, [] if remarks is None else remarks)
         elif lower.endswith((".parquet", ".pq")):
             frame = pd.read_parquet(file)
         else:
@@ -205,6 +210,31 @@ def read_table(path: str) -> pd.DataFrame:
     return frame
 
 
+def _read_csv(file: Path, remarks: list[str]) -> pd.DataFrame:
+    """In UTF-8 or, failing that, in the Windows code page."""
+    try:
+        return _separated(file, "utf-8", remarks)
+    except UnicodeDecodeError:
+        frame = _separated(file, "cp1252", remarks)
+        remarks.append(f"{file.name}: no UTF-8; read as Windows-1252")
+        return frame
+
+
+def _separated(file: Path, encoding: str, remarks: list[str]) -> pd.DataFrame:
+    """By the separator that its header has most of."""
+    header = pd.read_csv(
+        file, sep="\0", header=None, nrows=1, dtype=str, quoting=csv.QUOTE_NONE, encoding=encoding
+    )
+    bare = re.sub(r'"[^"]*"', "", str(header.iloc[0, 0]))
+    separator = max(SEPARATORS, key=bare.count)  # the first of them where there is none
+    frame: pd.DataFrame = pd.read_csv(
+        file, sep=separator, encoding=encoding, low_memory=False, na_values=list(MISSING)
+    )
+    if separator != ",":
+        remarks.append(f"{file.name}: columns are separated by {separator!r}")
+    return frame
+
+
 def _bare(name: str) -> str:
     return name.removesuffix(next((end for end in COMPRESSED if name.endswith(end)), ""))
 
@@ -222,7 +252,9 @@ def _target_column(frame: pd.DataFrame, target: str | None, name: str) -> str:
     if target is None:
         raise InputError(f"say what to predict with --target COLUMN; {name} has: {shown}")
     if target not in columns:
-        raise InputError(f"no column {target!r}; {name} has: {shown}")
+        near = difflib.get_close_matches(target, columns, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"no column {target!r}{meant}; {name} has: {shown}")
     if columns.count(target) > 1:
         raise InputError(f"{name} has {columns.count(target)} columns named {target!r}")
     return target
@@ -241,10 +273,21 @@ def _groups(
 
 def _task(y: pd.Series[Any], name: str, asked: Task | None) -> tuple[Task, str]:
     """Classes or numbers, and the rule that says so."""
-    if asked is not None:
-        return asked, f"{asked}: as asked"
     kind = y.dropna().infer_objects()
     levels = kind.nunique()
+    if asked is not None:
+        numbers = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        if asked == "regression" and not numbers:
+            raise InputError(
+                f"--task regression needs numbers; {name!r} holds {levels} labels such as "
+                f"{kind.iloc[0]!r}"
+            )
+        if asked == "classification" and numbers and (kind != np.round(kind)).any():
+            raise InputError(
+                f"--task classification needs labels; {name!r} has {levels} different numbers "
+                f"such as {kind.iloc[0]!r}"
+            )
+        return asked, f"{asked}: as asked"
     if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
         return "classification", f"classification: {name!r} holds {levels} labels"
     values = kind.to_numpy(dtype=float)

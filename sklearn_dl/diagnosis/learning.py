@@ -13,6 +13,8 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs
 from sklearn_dl.diagnosis.result import Diagnosis, Study
 from sklearn_dl.diagnosis.statistics import row_mean
+from sklearn_dl.diagnosis.subject import Subject
+from sklearn_dl.fitting import is_strong
 from sklearn_dl.recipes import auto_max_epochs
 
 __all__ = ["loss_by_size"]
@@ -32,8 +34,8 @@ def loss_by_size(
     """Training and out-of-fold loss at an eighth, a quarter, half and all of the training rows.
 
     The folds and the held-out rows are those of the diagnosis. A network that learns fewer rows
-    gets more epochs (up to 4 times): at constant epochs more rows also mean more steps, and a
-    badly chosen learning rate would pass for a lack of rows.
+    gets more epochs (up to 4 times), unless it stops by rows that it leaves out: at constant epochs
+    more rows also mean more steps, and a badly chosen learning rate would pass for a lack of rows.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def loss_by_size(
             size = int(fraction * len(train))
             if size >= MIN_ROWS:
                 rows = _subset(study, train, size, rng)
-                estimator = _as_many_steps(study, len(train), fraction)
+                estimator = as_many_steps(study.subject, len(train), fraction)
                 plan.append(
                     (fraction, Job(estimator, study.table, rows, test, study.subject.fit_prefix))
                 )
@@ -78,14 +80,21 @@ def _line(study: Study, fits: list[FoldFit]) -> tuple[int, float, float, float]:
     return size, row_mean(losses.fitted, weight).value, held_out.value, held_out.stderr
 
 
-def _as_many_steps(study: Study, n_train: int, fraction: float) -> Any:
-    if not study.subject.is_network:
-        return study.estimator
-    epochs = study.subject.setting("max_epochs")
-    module = study.subject.setting("module")
+def as_many_steps(subject: Subject, n_train: int, fraction: float) -> Any:
+    """The estimator for a fraction of the rows, with about as many steps as for all of them.
+
+    One that ends training by the loss on rows it leaves out finds the number that suits it: a
+    fixed one would take that away, and its few rows would be learnt by heart.
+    """
+    epochs = subject.setting("max_epochs")
+    if not subject.is_network or subject.setting("early_stopping"):
+        return subject.estimator
+    module = subject.setting("module")
+    if epochs == "auto" and is_strong(module):
+        return subject.estimator
     epochs = auto_max_epochs(n_train, module) if epochs == "auto" else int(epochs)
     longer = round(epochs * min(1 / fraction, MAX_LONGER))
-    return study.subject.with_params(max_epochs=longer)
+    return subject.with_params(max_epochs=longer)
 
 
 def _subset(
