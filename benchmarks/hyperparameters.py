@@ -14,6 +14,7 @@ import json
 import os
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ def loss_of(model: Any, X: Any, y: Any) -> float:
     return float(log_loss(y, p / p.sum(axis=1, keepdims=True), labels=model.classes_))
 
 
-def measure(data: Path, table: str, start: str, repeat: int) -> list[dict[str, Any]]:
-    """A record a hyperparameter: what each value loses in cross-validation and on the test rows."""
+def measure(data: Path, table: str, start: str, repeat: int, name: str) -> dict[str, Any]:
+    """What each value of a hyperparameter loses in cross-validation and on the test rows."""
     X, y, classes = read(data, table)
     train, test = list(splits(len(X), MAX_TRAIN_ROWS))[repeat]
     if classes:  # a class must be known to be judged
@@ -75,38 +76,37 @@ def measure(data: Path, table: str, start: str, repeat: int) -> list[dict[str, A
     network = DLClassifier if classes else DLRegressor
     kind = StratifiedKFold if classes else KFold
     folds = kind(FOLDS, shuffle=True, random_state=repeat)
-    records = []
-    for name in GRID:
-        values = values_of(name, STARTS[start])
-        model = network(**STARTS[start], random_state=repeat)
-        seconds = time.process_time()
-        with batched_fits():
-            search = GridSearchCV(
-                model, {name: values}, cv=folds, refit=False, error_score=np.nan,
-                scoring="neg_log_loss" if classes else "neg_mean_squared_error",
-            ).fit(X.iloc[train], y[train])  # fmt: skip
-        seconds = time.process_time() - seconds
-        losses = []
-        for value in values:
-            try:
-                fitted = network(**STARTS[start] | {name: value}, random_state=repeat)
-                losses.append(loss_of(fitted.fit(X.iloc[train], y[train]), X.iloc[test], y[test]))
-            except ValueError:  # diverged, as the estimator says
-                losses.append(np.inf)
-        cv = np.nan_to_num(-search.cv_results_["mean_test_score"], nan=np.inf)
-        records.append(
-            {
-                "start": start,
-                "table": table,
-                "repeat": repeat,
-                "name": name,
-                "values": [str(v) for v in values],
-                "cv": cv.tolist(),
-                "test": losses,
-                "seconds": seconds,
-            }
-        )
-    return records
+    values = values_of(name, STARTS[start])
+    seconds = time.process_time()
+    search = GridSearchCV(
+        network(**STARTS[start], random_state=repeat),
+        {name: values},
+        cv=folds,
+        refit=False,
+        error_score=np.nan,
+        scoring="neg_log_loss" if classes else "neg_mean_squared_error",
+    )
+    with batched_fits():
+        search.fit(X.iloc[train], y[train])
+    seconds = time.process_time() - seconds
+    losses = []
+    for value in values:
+        try:
+            fitted = network(**STARTS[start] | {name: value}, random_state=repeat)
+            losses.append(loss_of(fitted.fit(X.iloc[train], y[train]), X.iloc[test], y[test]))
+        except ValueError:  # diverged, as the estimator says
+            losses.append(np.inf)
+    cv = np.nan_to_num(-search.cv_results_["mean_test_score"], nan=np.inf)
+    return {
+        "start": start,
+        "table": table,
+        "repeat": repeat,
+        "name": name,
+        "values": [str(v) for v in values],
+        "cv": cv.tolist(),
+        "test": losses,
+        "seconds": seconds,
+    }
 
 
 def summary(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -144,22 +144,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of parquet tables")
     parser.add_argument("--cache", type=Path, default=Path("hyperparameters.jsonl"))
     parser.add_argument("--starts", nargs="*", default=list(STARTS), choices=list(STARTS))
+    parser.add_argument("--tables", nargs="*", default=TABLES, choices=TABLES)
     parser.add_argument("--repeats", type=int, default=1, help="splits a table, at most two")
     parser.add_argument("--report", action="store_true", help="print the cache, run nothing")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     lines = args.cache.read_text().splitlines() if args.cache.exists() else []
     records = [json.loads(line) for line in lines]
-    done = {(r["start"], r["table"], r["repeat"]) for r in records}
-    wanted = [(s, t, k) for k in range(args.repeats) for t in TABLES for s in args.starts]
-    for start, table, repeat in [] if args.report else wanted:
-        if (start, table, repeat) in done:
+    keys = ("start", "table", "repeat", "name")
+    done = {tuple(r[key] for key in keys) for r in records}
+    wanted = product(args.starts, args.tables, range(args.repeats), GRID)
+    for start, table, repeat, name in [] if args.report else wanted:
+        if (start, table, repeat, name) in done:
             continue
-        new = measure(args.data, table, start, repeat)
-        records += new
+        records.append(measure(args.data, table, start, repeat, name))
         with args.cache.open("a") as out:
-            out.writelines(json.dumps(r) + "\n" for r in new)
-        print(start, table, repeat, f"{sum(r['seconds'] for r in new):.0f} s", flush=True)
+            out.write(json.dumps(records[-1]) + "\n")
+        print(start, table, repeat, name, f"{records[-1]['seconds']:.0f} s", flush=True)
     print(summary(records).round(2).to_string(index=False))
 
 

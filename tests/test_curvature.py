@@ -23,7 +23,7 @@ from sklearn_dl.curvature import (
     spectral_density,
 )
 from sklearn_dl.curvature.hessian import HessianOperator
-from sklearn_dl.curvature.objective import objective_of
+from sklearn_dl.curvature.studied import objective_of
 
 
 class Form(nn.Module):

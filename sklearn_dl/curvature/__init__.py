@@ -11,7 +11,6 @@ from sklearn_dl.curvature.escaping import escape, saddle_race
 from sklearn_dl.curvature.hessian import HessianOperator, hessian_operator
 from sklearn_dl.curvature.landscape import LossSlice, Sharpness, loss_slice, sharpness
 from sklearn_dl.curvature.noise import GradientNoise, gradient_noise
-from sklearn_dl.curvature.objective import training_loss
 from sklearn_dl.curvature.spectrum import (
     HessianExtremes,
     SpectralDensity,
@@ -19,6 +18,7 @@ from sklearn_dl.curvature.spectrum import (
     spectral_density,
 )
 from sklearn_dl.curvature.stacked import critical_points, hessian_extremes_stack
+from sklearn_dl.curvature.studied import training_loss
 
 __all__ = [
     "CriticalPoint",

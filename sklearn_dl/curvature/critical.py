@@ -13,13 +13,10 @@ from torch import Tensor
 
 from sklearn_dl.curvature.hessian import HessianOperator
 from sklearn_dl.curvature.lanczos import Ritz
-from sklearn_dl.curvature.objective import (
-    MAX_ROWS,
-    Objective,
-    kinks,
-    split_objective,
-)
+from sklearn_dl.curvature.objective import Objective
+from sklearn_dl.curvature.smoothness import kinks
 from sklearn_dl.curvature.spectrum import HessianExtremes, extremes_from, extremes_of
+from sklearn_dl.curvature.studied import MAX_ROWS, split_objective
 from sklearn_dl.fitting import new_seed
 
 __all__ = ["CriticalPoint", "best_drop", "classify", "critical_point"]
@@ -205,14 +202,7 @@ def critical_point(
     >>> cp.kind, round(cp.eigenvalue_min, 6), round(cp.eigenvalue_max, 6), cp.worth_escaping
     ('saddle_point', -2.0, 2.0, True)
     """
-    objective, other = split_objective(
-        model,
-        data,
-        sample_weight=sample_weight,
-        penalty=penalty,
-        max_rows=max_rows,
-        random_state=random_state,
-    )
+    objective, other = split_objective(model, data, sample_weight, penalty, max_rows, random_state)
     operator = HessianOperator(objective)
     seed = new_seed(random_state)
     _, ritz = extremes_of(operator, tol=tol, max_products=max_products, seed=seed)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from sklearn_dl.curvature.critical import CriticalPoint, best_drop
 from sklearn_dl.curvature.hessian import HessianOperator
-from sklearn_dl.curvature.objective import MAX_ROWS, Objective, core_estimator, objective_of
+from sklearn_dl.curvature.objective import Objective
 from sklearn_dl.curvature.spectrum import extremes_of
+from sklearn_dl.curvature.studied import MAX_ROWS, core_estimator, objective_of
 from sklearn_dl.fitting import new_seed, plain_module
 
 __all__ = ["escape", "saddle_race"]

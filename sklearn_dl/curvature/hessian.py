@@ -10,12 +10,9 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from sklearn_dl.curvature.lanczos import Vector
-from sklearn_dl.curvature.objective import (
-    MAX_ROWS,
-    Objective,
-    no_second_derivative,
-    objective_of,
-)
+from sklearn_dl.curvature.objective import Objective
+from sklearn_dl.curvature.smoothness import no_second_derivative
+from sklearn_dl.curvature.studied import MAX_ROWS, objective_of
 
 __all__ = ["HessianOperator", "hessian_operator"]
 
@@ -134,12 +131,5 @@ def hessian_operator(
     >>> (H @ [1.0, 0.0]).tolist()
     [1.0, 0.0]
     """
-    objective = objective_of(
-        model,
-        data,
-        sample_weight=sample_weight,
-        penalty=penalty,
-        max_rows=max_rows,
-        random_state=random_state,
-    )
+    objective = objective_of(model, data, sample_weight, penalty, max_rows, random_state)
     return HessianOperator(objective, batch_size)

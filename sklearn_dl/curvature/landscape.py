@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklearn_dl.curvature.hessian import HessianOperator
-from sklearn_dl.curvature.objective import MAX_ROWS, Objective, objective_of
+from sklearn_dl.curvature.objective import Objective
 from sklearn_dl.curvature.spectrum import extremes_of
+from sklearn_dl.curvature.studied import MAX_ROWS, objective_of
 from sklearn_dl.fitting import new_seed
 
 __all__ = ["LossSlice", "Sharpness", "loss_slice", "sharpness"]
@@ -92,14 +93,7 @@ def sharpness(
         raise ValueError(
             f"need rho > 0, n_steps >= 1 and n_draws >= 2; got {rho!r}, {n_steps!r}, {n_draws!r}."
         )
-    objective = objective_of(
-        model,
-        data,
-        sample_weight=sample_weight,
-        penalty=penalty,
-        max_rows=max_rows,
-        random_state=random_state,
-    )
+    objective = objective_of(model, data, sample_weight, penalty, max_rows, random_state)
     rng = np.random.default_rng(new_seed(random_state))
     size = objective.weights.abs()
     start = _normal(rng, objective)
@@ -213,14 +207,7 @@ def loss_slice(
             "need n_directions 1 or 2, n_points >= 3 and span > 0; got "
             f"{n_directions!r}, {n_points!r}, {span!r}."
         )
-    objective = objective_of(
-        model,
-        data,
-        sample_weight=sample_weight,
-        penalty=penalty,
-        max_rows=max_rows,
-        random_state=random_state,
-    )
+    objective = objective_of(model, data, sample_weight, penalty, max_rows, random_state)
     operator = HessianOperator(objective)
     rng = np.random.default_rng(new_seed(random_state))
     rays, names = _directions(operator, directions, n_directions, rng)

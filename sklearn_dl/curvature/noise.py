@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from sklearn_dl.curvature.objective import MAX_ROWS, Objective, objective_of, row_losses
+from sklearn_dl.curvature.objective import Objective, row_losses
+from sklearn_dl.curvature.studied import MAX_ROWS, objective_of
 
 __all__ = ["GradientNoise", "gradient_noise"]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from sklearn_dl.curvature.hessian import HessianOperator, hessian_operator
 from sklearn_dl.curvature.lanczos import SMALL_EIGENVALUE, Ritz, Vector, ends_known, lanczos
-from sklearn_dl.curvature.objective import MAX_ROWS, Objective
+from sklearn_dl.curvature.objective import Objective
+from sklearn_dl.curvature.studied import MAX_ROWS
 from sklearn_dl.fitting import new_seed
 
 __all__ = [

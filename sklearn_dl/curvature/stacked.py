@@ -14,14 +14,9 @@ from torch.func import functional_call, vmap
 from sklearn_dl.curvature.critical import CriticalPoint, classify
 from sklearn_dl.curvature.hessian import HessianOperator
 from sklearn_dl.curvature.lanczos import Ritz, Vector, lanczos
-from sklearn_dl.curvature.objective import (
-    MAX_ROWS,
-    Objective,
-    objective_of,
-    row_losses,
-    split_objective,
-)
+from sklearn_dl.curvature.objective import Objective, row_losses
 from sklearn_dl.curvature.spectrum import HessianExtremes, check_effort, extremes_from
+from sklearn_dl.curvature.studied import MAX_ROWS, objective_of, split_objective
 from sklearn_dl.fitting import new_seed
 
 __all__ = ["StackedHessian", "critical_points", "hessian_extremes_stack"]
@@ -180,10 +175,7 @@ def hessian_extremes_stack(
     check_effort(tol, max_products)
     random_state = _one_seed(random_state)
     objectives = [
-        objective_of(
-            model, data, sample_weight=sample_weight, penalty=penalty, max_rows=max_rows,
-            random_state=random_state,
-        )
+        objective_of(model, data, sample_weight, penalty, max_rows, random_state)
         for model in _some(models)
     ]  # fmt: skip
     ritz = _ritz_of(objectives, tol, max_products, new_seed(random_state))
@@ -225,10 +217,7 @@ def critical_points(
     check_effort(tol, max_products)
     random_state = _one_seed(random_state)
     parts = [
-        split_objective(
-            model, data, sample_weight=sample_weight, penalty=penalty, max_rows=max_rows,
-            random_state=random_state,
-        )
+        split_objective(model, data, sample_weight, penalty, max_rows, random_state)
         for model in _some(models)
     ]  # fmt: skip
     objectives = [objective for objective, _ in parts]

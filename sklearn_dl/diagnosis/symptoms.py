@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sklearn_dl.curvature.objective import Objective, objective_of
+from sklearn_dl.curvature.objective import Objective
 from sklearn_dl.curvature.spectrum import hessian_extremes
+from sklearn_dl.curvature.studied import objective_of
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.table import Table
 from sklearn_dl.training import DivergenceError

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_dl.curvature.objective import Objective, objective_of
+from sklearn_dl.curvature.objective import Objective
+from sklearn_dl.curvature.studied import objective_of
 from sklearn_dl.fitting import new_seed
 from sklearn_dl.losses import CLASSIFIER_LOSSES
 from sklearn_dl.studies.runs import Run, Subject, initial, mean_interval, seeds_from, subject_of
