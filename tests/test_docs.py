@@ -21,6 +21,13 @@ def test_every_check_has_its_section_and_every_section_its_check():
     assert set(headings) == asked
 
 
+def test_every_check_has_an_anchor_of_its_name_for_links():
+    page = (ROOT / "docs/checks.md").read_text("utf-8")
+    anchored = re.findall(r"^\(dl(\d{3})\)=\n### DL(\d{3}):", page, re.M)
+    assert [a for a, _ in anchored] == [b for _, b in anchored]
+    assert len(anchored) == page.count("\n### DL")
+
+
 # --- translations ------------------------------------------------------------------------------
 
 

@@ -13,12 +13,13 @@ from importlib.resources import files
 __all__ = ["explanations", "introduction"]
 
 _HEADING = re.compile(r"^### (DL\d{3}):.*$")
+_ANCHOR = re.compile(r"^\(dl\d{3}\)=$", re.M)  # for links from elsewhere; no text
 
 
 @cache
 def _lines() -> tuple[str, ...]:
     page = files("sklearn_dl.report").joinpath("checks.md").read_text("utf-8")
-    return tuple(page.replace("`", "").splitlines())
+    return tuple(_ANCHOR.sub("", page).replace("`", "").splitlines())
 
 
 @cache
