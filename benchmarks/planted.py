@@ -291,6 +291,8 @@ def _concept(case: Case, level: int, rng: np.random.RandomState) -> Case:
 def _corrupted(case: Case, level: int, rng: np.random.RandomState) -> Case:
     sigma = (0.2, 1.0, 3.0)[level]
     numbers = [c for c in case.X.columns if case.X[c].dtype.kind in "fiu"]
+    if not numbers:
+        return replace(case, kind="skip")
     spread = case.X[numbers].std()
 
     def change(X: pd.DataFrame, y: Any) -> tuple[pd.DataFrame, Any]:
@@ -305,6 +307,8 @@ def _corrupted(case: Case, level: int, rng: np.random.RandomState) -> Case:
 def _unit_change(case: Case, level: int, rng: np.random.RandomState) -> Case:
     factor = (1.3, 2.0, 10.0)[level]
     numbers = [c for c in case.X.columns if case.X[c].dtype.kind in "fiu"][:3]
+    if not numbers:
+        return replace(case, kind="skip")
 
     def change(X: pd.DataFrame, y: Any) -> tuple[pd.DataFrame, Any]:
         X = X.copy()
@@ -331,6 +335,8 @@ def _covariate(case: Case, level: int, rng: np.random.RandomState) -> Case:
     """Test rows from one end of the direction in which inputs vary most."""
     pull = (0.3, 1.0, 3.0)[level]
     numbers = [c for c in case.X.columns if case.X[c].dtype.kind in "fiu"]
+    if not numbers:
+        return replace(case, kind="skip")
     mean, spread = case.X[numbers].mean(), case.X[numbers].std().replace(0, 1)
 
     def change(X: pd.DataFrame, y: Any) -> tuple[pd.DataFrame, Any]:
