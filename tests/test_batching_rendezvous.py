@@ -82,6 +82,10 @@ class Job:
     def nbytes(self):
         return self.X.nbytes
 
+    @property
+    def step_flops(self):
+        return 6.0 * self.batch_size * self.n_parameters
+
 
 @dataclass
 class Result:

@@ -43,7 +43,14 @@ LAYERS = {
 }
 ARCHITECTURES = {
     f"{module}, {getattr(activation, '__name__', activation)}, {normalization}": Architecture(
-        module, F, H, (7, 6), activation, normalization
+        module,
+        F,
+        H,
+        (7, 6),
+        activation,
+        normalization,
+        image=(1, 1, F) if module == "cnn" else None,
+        channels=(3,) if module == "cnn" else (),
     )
     for module in MODULES
     for activation, normalization in [
@@ -107,9 +114,10 @@ def test_linear_starts_as_torchs_does():
 
 
 def test_draws_of_a_model_depend_on_its_generator_alone():
-    alone, stacked = build(ARCHITECTURES["mlp, relu, None"], 1), build(
-        ARCHITECTURES["mlp, relu, None"], M
-    )  # fmt: skip
+    alone, stacked = (
+        build(ARCHITECTURES["mlp, relu, None"], 1),
+        build(ARCHITECTURES["mlp, relu, None"], M),
+    )
     alone.reset(0, _generator(7))
     for model, seed in enumerate((3, 7, 5)):
         stacked.reset(model, _generator(seed))
