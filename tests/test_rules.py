@@ -279,6 +279,13 @@ def test_what_is_believed_of_a_shift_is_bayes_rule_on_a_grid(gap):
     assert (reached[at == 0] >= level[at == 0]).all()
 
 
+def test_brakes_that_do_not_help_settle_a_gap_that_is_small_by_its_estimate_only():
+    near, far = (Gap(k * M, 1.2 * M, 0.1, (k + 2) * M) for k in (1.5, 2.5))
+    assert decide(findings(estimation=near, braking=SMALL)).verdict == "good"
+    assert decide(findings(estimation=far, braking=SMALL)).verdict == "inconclusive"
+    assert decide(findings(estimation=near)).verdict == "inconclusive"
+
+
 def test_test_rows_held_out_at_random_seldom_keep_good_from_being_said():
     said = [decide(findings(mismatch=Gap(z * M, M, 0.1, 1.0))).verdict for z in (-2, 0, 1, 1.25, 2)]
     assert said == ["good"] * 4 + ["inconclusive"]

@@ -298,13 +298,16 @@ def overfits(f: Findings) -> bool:
 def not_overfitting(f: Findings) -> bool:
     """Whether it is shown that the loss on new rows need not be larger.
 
-    Either no other model is far better, or no brake is: its gain too lies below twice the margin.
+    Either no other model is far better; or none is by the estimate, and no brake is: its gain too
+    lies below twice the margin.
     """
     m = f.margin
     if settled(f.estimation, m):
         return True
+    if f.braking is None or f.estimation.value >= GOOD_FACTOR * m:
+        return False
     z = float(stats.norm.ppf(1 - ALPHA))
-    return f.braking is not None and f.braking.value + z * f.braking.stderr < GOOD_FACTOR * m
+    return f.braking.value + z * f.braking.stderr < GOOD_FACTOR * m
 
 
 def not_mismatched(gap: Gap | None, m: float) -> bool:
