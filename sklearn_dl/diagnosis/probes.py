@@ -234,25 +234,18 @@ def run_probes(
     else:  # only near: a probe must predict better, the strong one is asked first
         second = gain.value < rules.HALF * margin
     second = second or budget == "thorough"
-    n_wide = 0
     lifted: tuple[Params, FoldFit] | None = None
     wide, wide_fit = strong, strong_fit
+    n_strong = bench.n_fits
     if second:
-        rate = strong["learning_rate"]
-        rates = sorted({rate, 2e-3}) if large else []  # width is asked about the training loss only
-        asked = [wide_params(subject, len(train), r) for r in rates]
-        free = lifted_params(subject, len(train), rate)
-        fits = bench.fit([*asked, *([] if free is None else [free])])
-        if asked:
-            wide, wide_fit = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]))
-        lifted = None if free is None else fits[-1]
-        n_wide = len(fits)
+        wider, lifted = _second_round(bench, strong["learning_rate"], large=large)
+        if wider is not None:
+            wide, wide_fit = wider
+    n_wide = bench.n_fits - n_strong
     split, remedy = None, None
     if not large:
-        kind, split = strong, Split(1.0, 0.0)
-        for other in () if lifted is None else (lifted,):
-            if bench.gain(first, other[1]).value > max(gain.value, margin):
-                kind, gain, split = other[0], bench.gain(first, other[1]), Split(0.0, 0.0)
+        kind, gain, share = _most_hopeful(bench, first, (strong, strong_fit), lifted, margin)
+        split = Split(share, 0.0)
         # where the first fold gives no hope it has said enough
         remedy = bench.gain_elsewhere(own, kind, folds) if gain.value > margin else gain
     reference = reference - max(bench.lead(reference[test], fit) for fit in (strong_fit, wide_fit))
@@ -272,10 +265,39 @@ def run_probes(
         unknown if lifted is None else bench.gain(first, lifted[1]),
         bench.gain(first, wide_fit) if second and large else unknown,
         len(train),
-        bench.n_fits - n_wide,
+        bench.n_fits - n_wide,  # with those on the other folds
         n_wide,
         remedy or (None if large else unknown),
     )
+
+
+def _second_round(
+    bench: _Bench, rate: float, *, large: bool
+) -> tuple[tuple[Params, FoldFit] | None, tuple[Params, FoldFit] | None]:
+    """The best of the wider networks, and the one without regularisation; None where not asked."""
+    n_train = len(bench.train)
+    rates = sorted({rate, 2e-3}) if large else []  # width is asked about the training loss only
+    asked = [wide_params(bench.subject, n_train, r) for r in rates]
+    free = lifted_params(bench.subject, n_train, rate)
+    fits = bench.fit([*asked, *([] if free is None else [free])])
+    wider = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]), default=None)
+    return wider, None if free is None else fits[-1]
+
+
+def _most_hopeful(
+    bench: _Bench,
+    first: FoldFit,
+    strong: tuple[Params, FoldFit],
+    lifted: tuple[Params, FoldFit] | None,
+    margin: float,
+) -> tuple[Params, Estimate, float]:
+    """What predicts the first fold's held-out rows best, its gain, and optimization's share."""
+    gain = bench.gain(first, strong[1])
+    if lifted is not None:
+        freed = bench.gain(first, lifted[1])
+        if freed.value > max(gain.value, margin):
+            return lifted[0], freed, 0.0
+    return strong[0], gain, 1.0
 
 
 class _Bench:
