@@ -247,6 +247,34 @@ def test_a_training_loss_near_the_reference_is_settled_by_the_probes(training, r
     assert decide(findings(training=training, training_remedy=remedy)).verdict == verdict
 
 
+VAGUE = Gap(1.5 * M, 2 * M, 0.2, 5 * M)  # training failed on some folds: A - F may be anything
+
+
+@pytest.mark.parametrize(
+    ("training", "total", "changes", "verdict"),
+    [
+        (VAGUE, LARGE, {"optimization_share": 0.9}, "optimization"),
+        (VAGUE, LARGE, {"optimization_share": 0.1}, "model_bias"),
+        (VAGUE, LARGE, {"optimization_share": 0.9, "braking": LARGE}, "overfitting"),
+        (VAGUE, LARGE, {"optimization_share": 0.9, "mismatch": LARGE}, "mismatch"),  # the larger
+        (VAGUE, Gap(2 * M, 0.01, 1e-9, 3 * M), {"optimization_share": 0.9}, "inconclusive"),
+        (VAGUE, Gap(0.5, 0.4, ALPHA, 1.2), {"optimization_share": 0.9}, "inconclusive"),
+        (VAGUE, None, {"optimization_share": 0.9}, "inconclusive"),
+        (SMALL, LARGE, {"optimization_share": 0.9}, "good"),  # it fits its own rows as well
+        (replace(VAGUE, value=-M), LARGE, {"optimization_share": 0.9}, "inconclusive"),
+    ],
+)
+def test_what_loses_to_another_model_and_did_not_fit_its_rows_has_a_large_training_loss(
+    training, total, changes, verdict
+):
+    share_error = {"optimization_share_stderr": 0.05}
+    f = findings(training=training, total=total, **share_error, **changes)
+    decision = decide(f)
+    assert decision.verdict == verdict
+    if verdict == "optimization":
+        assert max(decision.probabilities, key=decision.probabilities.get) == verdict
+
+
 @pytest.mark.parametrize(
     ("estimation", "braking", "verdict"),
     [

@@ -86,7 +86,8 @@ class Measured:
     reach : Reach
         How much further intervals reach because F is the lowest of a pool.
     claims : dict of str to Gap
-        The three gaps and ``signal`` as the rules want them.
+        The three gaps, ``signal`` and, where a reference is better, ``total`` (B - F), as the
+        rules want them.
     n_rows : int
         Rows compared.
     """
@@ -281,6 +282,10 @@ def measure(
     claims = _claims(gaps, limits)
     if not large:
         claims["estimation"] = _after_choice(claims["estimation"], len(others))
+    if best != OWN:
+        total = rows.held_out_gap(best)
+        gap = Gap(total.value, total.stderr, total.p_positive(), total.upper(1 - ALPHA))
+        claims["total"] = _after_choice(gap, len(others))
     signal = rows.signal(prior, others)
     limit = signal.upper(1 - ALPHA)
     claims["signal"] = Gap(signal.value, signal.stderr, signal.p_positive(), limit)

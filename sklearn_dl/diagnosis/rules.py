@@ -143,6 +143,9 @@ class Findings:
     training_remedy : Gap or None
         How far the probe that closes the training gap (the strong optimizer, or the wider network)
         lowers the held-out loss of the first fold; None where no probe was trained.
+    total : Gap or None
+        B - F, what it loses to the best reference on rows that neither learnt; None where no
+        reference is better.
     """
 
     margin: float
@@ -158,6 +161,7 @@ class Findings:
     braking: Gap | None = None
     calibration: Gap | None = None
     training_remedy: Gap | None = None
+    total: Gap | None = None
 
 
 @dataclass(frozen=True)
@@ -254,15 +258,28 @@ def _verdict(f: Findings) -> Verdict:
 def large(f: Findings) -> bool:
     """Whether the training loss is large.
 
-    It is above what others predict held out; or a probe that fits these rows better predicts other
-    rows better too, by more than any brake does.
+    It is above what others predict held out; or all that is lost to another model is shown, and
+    none of it by overfitting; or a probe that fits these rows better predicts other rows better
+    too, by more than any brake does.
     """
     m, remedy = f.margin, f.training_remedy
-    if found(f.training, m):
+    if found(f.training, m) or unfitted(f):
         return True
     if remedy is None or not surely(remedy, m):
         return False
     return f.braking is None or f.braking.value < remedy.value
+
+
+def unfitted(f: Findings) -> bool:
+    """Whether it is shown to lose to another model, without having fitted its own rows better.
+
+    Training losses differ much from fold to fold where training fails, so that A - F alone may not
+    be shown to be above zero while B - F is. To overfit, a network must fit its rows better than
+    others predict them, or gain by a brake.
+    """
+    if f.total is None or f.training.value <= 0 or not_large(f) or surely(f.braking, f.margin):
+        return False
+    return f.total.value > GOOD_FACTOR * f.margin and f.total.p < ALPHA
 
 
 def not_large(f: Findings) -> bool:
@@ -484,20 +501,21 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     slips = {Verdict(name): SLIP * share for name, share in SHARES.items()}
     if f.diverged_share >= HALF:
         return zero | slips | {Verdict.OPTIMIZATION: 1 - SLIP + slips[Verdict.OPTIMIZATION]}
-    training, estimation, mismatch, signal, braking, calibration, remedy = (
+    training, estimation, mismatch, signal, braking, calibration, remedy, total = (
         _draws(gap, axis, n)
         for axis, gap in enumerate(
             (f.training, f.estimation, f.mismatch, f.signal, f.braking, f.calibration,
-             f.training_remedy)
+             f.training_remedy, f.total)
         )
     )  # fmt: skip
     share = np.full(n, f.optimization_share if f.optimization_share is not None else 0.0)
-    share = share + (f.optimization_share_stderr or 0.0) * _normal_scores(n, 7)
+    share = share + (f.optimization_share_stderr or 0.0) * _normal_scores(n, 8)
     m = f.margin
     if f.mismatch is not None and math.isfinite(f.mismatch.stderr) and f.mismatch.stderr > 0:
         levels = ndtr(_normal_scores(n, 2))
         mismatch = shift_given(f.mismatch, f.margin).quantiles(levels)
-    large = (training > m) | (remedy > np.maximum(m, braking))
+    unfit = (training > 0) & (total > GOOD_FACTOR * m) & (braking <= m) & (not not_large(f))
+    large = (training > m) | unfit | (remedy > np.maximum(m, braking))
     shifted = (mismatch > m) & (mismatch > np.where(large, training, estimation))
     gains = (braking > m) | (calibration > m)
     limit = no_signal_limit(f.prior_loss)

@@ -447,6 +447,7 @@ def find(
         braking=None if brakes is None else as_gap(brakes.best.gain, brakes.n_looks),
         calibration=None if calibration is None else as_gap(calibration),
         training_remedy=None if probes is None else as_gap(probes.best_gain),
+        total=claims.get("total"),
     )
 
 

@@ -34,7 +34,7 @@ def flow(
     measured: Measured, decision: Decision, n_test: int, evidence: pd.DataFrame | None = None
 ) -> list[Step]:
     """The two questions and their answers; each number is that of a ledger or evidence row."""
-    steps = [_training_step(measured), _test_step(measured, decision)]
+    steps = [_training_step(measured, decision), _test_step(measured, decision)]
     if measured.outer is not None:
         steps.append(_transfer_step(measured))
     if evidence is not None:
@@ -50,19 +50,34 @@ def flow(
     return steps
 
 
-def _training_step(m: Measured) -> Step:
+def _training_step(m: Measured, decision: Decision) -> Step:
     gap = m.claims["training"]
     found, settled = rules.found(gap, m.margin), rules.settled(gap, m.margin)
     question = f"Training loss {number(m.training.value)}: large?"
     best = f"the best reference ({m.reference_name}) reaches {number(m.reference.value)}"
     if found:
         return Step(question, f"Yes: {best} on rows it never saw.")
+    if decision.verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
+        return Step(question, f"Yes: {_large_otherwise(m, best)}.")
     if settled:
         return Step(question, f"No: {best} on rows it never saw.")
     return Step(
         question,
         f"Cannot tell: {best} on rows it never saw, and the gap could be as large as "
         f"{number(gap.upper)} (what matters begins at {number(m.margin)}).",
+    )
+
+
+def _large_otherwise(m: Measured, best: str) -> str:
+    """Why the training loss is large where A - F alone does not show it."""
+    total = m.claims.get("total")
+    if total is not None and rules.found(total, m.margin):
+        return (
+            f"{best} on rows it never saw, {number(total.value)} less than this network there, "
+            "which has not fitted its own rows better either"
+        )
+    return (
+        f"{best} on rows it never saw, and the probes or diverged fits show that less is possible"
     )
 
 
