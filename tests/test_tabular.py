@@ -464,16 +464,34 @@ def test_free_text_is_refused_with_advice():
         TabularEncoder().fit(_texts(100, 8))
 
 
-def test_numbers_written_as_text_are_refused_with_advice():
-    X = pd.DataFrame({"x": [str(v) for v in np.linspace(0, 1, 100)]})
+@pytest.mark.parametrize("written", ["{:.3f}", "{:+.1e}", "${:,.2f}", "{:.3f} %"])
+def test_numbers_written_as_text_are_refused_with_advice(written):
+    X = pd.DataFrame({"x": [written.format(1000 * 1.1**k) for k in range(100)]})
     with pytest.raises(ValueError, match=r"'x' holds numbers written as text.*to_numeric"):
         TabularEncoder().fit(X)
 
 
-def test_an_identifier_is_warned_of():
-    X = pd.DataFrame({"id": [f"A{i}" for i in range(100)], "x": np.arange(100.0)})
-    with pytest.warns(UserWarning, match="'id' looks like an identifier: 100 different"):
+@pytest.mark.parametrize("written", ["%Y-%m-%d", "%d/%m/%Y", "%Y-%m-%d %H:%M:%S"])
+@pytest.mark.parametrize("n_days", [20, 100])
+def test_dates_written_as_text_are_warned_of(written, n_days):
+    days = pd.date_range("2024-02-20", periods=n_days).strftime(written)
+    X = pd.DataFrame({"day": np.resize(days, 100), "x": np.arange(100.0)})
+    with pytest.warns(UserWarning, match=r"'day' holds dates written as text.*pandas.to_datetime"):
         TabularEncoder().fit(X)
+    declared = X[:40].astype({"day": "category"})
+    assert TabularEncoder().fit(declared).kinds_ == ["level", "number"]
+
+
+@pytest.mark.parametrize("dtype", [object, "category"])
+@pytest.mark.parametrize("name", ["A{}", "555-{:04d}", "1.2.{}"])
+def test_an_identifier_is_warned_of(name, dtype):
+    X = pd.DataFrame({"id": [name.format(i) for i in range(100)], "x": np.arange(100.0)})
+    with pytest.warns(UserWarning, match="'id' looks like an identifier: 100 different"):
+        TabularEncoder().fit(X.astype({"id": dtype}))
+    with pytest.warns(UserWarning, match="'x' looks like an identifier: 100 different"):
+        TabularEncoder(categorical_features=["x"]).fit(X[["x"]])
+    some = X.assign(id=np.resize(X["id"][:80], 100))
+    assert TabularEncoder().fit(some.astype({"id": dtype})).kinds_ == ["level", "number"]
 
 
 def test_a_column_without_values_is_left_out_with_a_warning():
@@ -493,6 +511,7 @@ def test_a_column_without_values_is_left_out_with_a_warning():
         ([1, 2], TypeError, r"'c' holds a list in row 1, \[1, 2\]"),
         ((1, 2), TypeError, r"'c' holds a tuple"),
         (np.arange(3), TypeError, r"'c' holds a ndarray"),
+        (object(), TypeError, r"'c' holds a object .*must be a string or a number"),
         (1 + 2j, ValueError, "Complex data not supported"),
         (10**400, ValueError, "'c' contains infinity or a value too large"),
     ],

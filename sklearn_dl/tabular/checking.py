@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import numbers
+import re
 from collections.abc import Collection
 from typing import Any, TypeAlias
 
@@ -23,6 +24,8 @@ Table: TypeAlias = pd.DataFrame | npt.NDArray[Any] | sp.csr_array
 NUMBERS = {"floating", "integer", "mixed-integer-float", "decimal", "boolean", "empty"}
 DATES = {"datetime", "datetime64", "date"}
 DURATIONS = {"timedelta", "timedelta64"}
+# An object without a text of its own.
+ADDRESS = re.compile(r"<.* at 0x[0-9a-fA-F]+>")
 # A frame of numbers this small is checked as one array: for its speed, at no cost in memory.
 SMALL_CELLS = 2**17
 
@@ -250,7 +253,8 @@ def _plain_objects(column: pd.Series[Any], name: str) -> pd.Series[Any]:
     for row, cell in enumerate(column):
         if isinstance(cell, complex):
             raise ValueError(f"Complex data not supported: column {name!r} holds {cell!r}.")
-        if isinstance(cell, Collection) and not isinstance(cell, (str, bytes)):
+        collects = isinstance(cell, Collection) and not isinstance(cell, (str, bytes))
+        if collects or ADDRESS.fullmatch(str(cell)):
             raise TypeError(
                 f"Column {name!r} holds a {type(cell).__name__} in row {row}, {_short(cell)}: "
                 "argument must be a string or a number. Make numbers or strings of it, or drop "

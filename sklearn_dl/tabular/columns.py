@@ -15,13 +15,14 @@ A column is of one kind, found in fit:
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from sklearn_dl.tabular.doubts import check_levels
 
 FloatArray = npt.NDArray[np.float64]
 Level: TypeAlias = str | bool | int | float
@@ -32,12 +33,9 @@ MISSING, UNSEEN = -1, -2
 # A column has at most this many levels of its own: wide enough for weekdays, states, airports;
 # the rest share one indicator. An encoded row stays short, as one-hot columns are dense.
 MAX_LEVELS = 128
-# Text: more than this share of distinct values, which are this many characters long on average.
-DISTINCT_SHARE = 0.9
-TEXT_LENGTH = 25
-# Fewer rows cannot tell an identifier from a category with many levels.
-MIN_ROWS_FOR_TEXT = 50
-
+# Columns of more levels than MAX_LEVELS are codes for a network that embeds them; so many levels
+# have a code of their own. 2^16 vectors of 8 numbers are half a million parameters.
+MOST_CODES = 2**16
 DAY_SECONDS = 86_400.0
 # Each calendar period as a point on a circle, so that its end is next to its start.
 PERIODS = ("year", "week", "day")
@@ -167,7 +165,7 @@ def level_codes(
 
 
 def find_levels(
-    column: Column, weights: FloatArray | None, *, name: str
+    column: Column, weights: FloatArray | None, *, name: str, most: int = MAX_LEVELS
 ) -> tuple[list[Level], bool, bool]:
     """The levels of a column that get a code of their own.
 
@@ -179,12 +177,13 @@ def find_levels(
         Positive.
     name : str
         For messages.
+    most : int
+        Of the levels that get a code.
 
     Returns
     -------
     levels : list of str, bool, int or float
-        Sorted, numbers before text; the `MAX_LEVELS` - 1 heaviest if there are more than
-        `MAX_LEVELS`.
+        Sorted, numbers before text; the ``most - 1`` heaviest if there are more than ``most``.
     rare : bool
         Whether some were left out.
     has_missing : bool
@@ -200,14 +199,14 @@ def find_levels(
         if amount > 0:
             key = level_key(value)
             totals[key] = totals.get(key, 0.0) + amount
-    if isinstance(column, pd.Series) and not isinstance(column.dtype, pd.CategoricalDtype):
-        _check_not_text(list(totals), int(np.count_nonzero(present)), name)
+    undeclared = isinstance(column, pd.Series) and not isinstance(column.dtype, pd.CategoricalDtype)
+    check_levels(list(totals), int(np.count_nonzero(present)), name=name, declared=not undeclared)
     has_missing = not bool(present.all())
     ordered = sorted(totals, key=_sort_key)
-    if len(ordered) <= MAX_LEVELS:
+    if len(ordered) <= most:
         return ordered, False, has_missing
     # Equally heavy ones in their sorted order, whatever the order of the rows.
-    heaviest = sorted(ordered, key=lambda level: -totals[level])[: MAX_LEVELS - 1]
+    heaviest = sorted(ordered, key=lambda level: -totals[level])[: most - 1]
     return sorted(heaviest, key=_sort_key), True, has_missing
 
 
@@ -228,29 +227,6 @@ def level_key(value: Any) -> Level:
         number = float(value)
         return int(number) if number.is_integer() else number
     return str(value)
-
-
-def _check_not_text(levels: list[Level], n_rows: int, name: str) -> None:
-    texts = [level for level in levels if isinstance(level, str)]
-    if n_rows < MIN_ROWS_FOR_TEXT or len(texts) <= DISTINCT_SHARE * n_rows:
-        return
-    seen = f"{len(texts)} different values in {n_rows} rows, e.g. {texts[0][:40]!r}"
-    numeric = all(isinstance(_number_if_possible(text), (int, float)) for text in texts)
-    if numeric:
-        raise ValueError(
-            f"Column {name!r} holds numbers written as text: {seen}. Make numbers of them, e.g. "
-            "with pandas.to_numeric."
-        )
-    if sum(map(len, texts)) > TEXT_LENGTH * len(texts):
-        raise ValueError(
-            f"Column {name!r} holds free text: {seen}. Turn it into numbers first, e.g. with "
-            "sklearn.feature_extraction.text.TfidfVectorizer in a ColumnTransformer, or drop it."
-        )
-    warnings.warn(
-        f"Column {name!r} looks like an identifier: {seen}. It says nothing about new rows; "
-        "drop it.",
-        stacklevel=2,
-    )
 
 
 def _parse_numbers(column: pd.Series[Any], name: str) -> FloatArray:
