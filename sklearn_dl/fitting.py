@@ -18,7 +18,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
 from sklearn_dl.losses import Link
-from sklearn_dl.nn import STRONG, Architecture, PlainEnsemble, build
+from sklearn_dl.nn import EMBEDDING_SIZE, STRONG, Architecture, PlainEnsemble, build
 from sklearn_dl.nn.replicated import can_be_stacked
 from sklearn_dl.optimizers import OptimizerSpec, optimizer_spec
 from sklearn_dl.recipes import N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
@@ -51,6 +51,7 @@ __all__ = [
     "checked_callbacks",
     "checked_rows",
     "checked_sizes",
+    "embedded_levels",
     "encoded_examples",
     "fitted_encoder",
     "history_frame",
@@ -203,6 +204,7 @@ def architecture_of(
     n_outputs: int,
     *,
     bins: Bins,
+    n_levels: tuple[int, ...],
     n_members: int,
     link: Link,
     image: ImageShape | None,
@@ -219,6 +221,8 @@ def architecture_of(
         estimator.normalization,
         binned=bins[0],
         n_bins=bins[1].shape[2],
+        n_levels=n_levels,
+        embedding_size=EMBEDDING_SIZE if n_levels else 0,
         n_members=n_members,
         link=link,
         image=image,
@@ -233,6 +237,7 @@ def fitted_encoder(estimator: Any, rows: Rows, image: ImageShape | None) -> Enco
         return TabularEncoder(
             preprocessing=estimator.preprocessing,
             categorical_features=estimator.categorical_features,
+            many_levels=many_levels(estimator),
         ).fit_table(*rows.for_statistics())
     given = estimator.categorical_features
     if given is not None and not (isinstance(given, str) and given == "from_dtype"):
@@ -242,6 +247,18 @@ def fitted_encoder(estimator: Any, rows: Rows, image: ImageShape | None) -> Enco
         )
     encoder = ImageEncoder(shape=image, preprocessing=estimator.preprocessing)
     return encoder.fit_table(*rows.for_statistics())
+
+
+def many_levels(estimator: Any) -> str:
+    """What the module reads of columns with many levels; codes cannot be mixed or shaken."""
+    return "code" if is_strong(estimator.module) and not estimator.augmentation else "infrequent"
+
+
+def embedded_levels(encoder: Encoder) -> tuple[int, ...]:
+    """Levels of each column of codes."""
+    if isinstance(encoder, ImageEncoder):
+        return ()
+    return tuple(len(encoder.levels_[column]) for column in encoder.coded_columns_)
 
 
 def piecewise_bins(estimator: Any, encoder: Encoder, rows: Rows) -> Bins:

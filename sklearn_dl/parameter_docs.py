@@ -22,7 +22,8 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         same units for all rows where one batch holds them all.
     module : {"auto", "ensemble", "mlp", "residual", "cnn"} or callable, default="auto"
         "auto": the measured best, now "ensemble": networks of ``hidden_layer_sizes`` that read
-        numbers beside their piecewise-linear encoding (Gorishniy et al. 2022) and average their
+        numbers beside their piecewise-linear encoding (Gorishniy et al. 2022), and categories of
+        more than 128 levels as vectors they learn (not with ``augmentation``), and average their
         predictions. "mlp": the plain network of ``hidden_layer_sizes``. "residual": a linear map to
         the first hidden size, then a residual block a hidden size. "cnn": for images, a block of a
         3 x 3 convolution and a pooling for each of ``channels``, then the plain network. A callable

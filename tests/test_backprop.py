@@ -58,6 +58,42 @@ def test_chain_gradient_is_autograd_s(activation: str, name: str) -> None:
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 3)])
+@pytest.mark.parametrize("n_bins", [0, 2])
+def test_chain_reaches_the_vectors_of_levels(hidden: tuple[int, ...], n_bins: int) -> None:
+    loss, _ = LOSSES["cross-entropy"]
+    x, target, share = problem(loss)
+    x[..., 3:] = torch.randint(4, x[..., 3:].shape, generator=torch.Generator().manual_seed(1))
+    architecture = Architecture(
+        "auto",
+        FEATURES,
+        OUTPUTS,
+        hidden,
+        "tanh",
+        binned=(0, 2) if n_bins else (),
+        n_bins=n_bins,
+        n_levels=(3, 4),
+        embedding_size=2,
+    )
+    network = build(architecture, M).double()
+    assert sum(p[0].numel() for p in network.parameters()) == architecture.n_parameters
+    for i, parameter in enumerate(network.parameters()):
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(i))
+    objective = (loss(network.forward(x, Batch()), target) * share).sum()
+    expected = torch.autograd.grad(objective, list(network.parameters()))
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    chain = Chain.of(network)
+    assert chain is not None
+    with torch.no_grad():
+        outputs = chain.forward(x, Batch())
+        chain.backward(loss_and_gradient(loss, outputs, target, 0.0, share)[1])
+    for parameter, grad in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
+    for model in range(M):
+        torch.testing.assert_close(network.plain(model)(x[model]), outputs[model])
+
+
 @pytest.mark.parametrize("levels", [(0.1, 0.5), (0.05, 0.25, 0.5, 0.99), (0.7,)])
 def test_chain_of_several_quantiles_has_autograd_s_gradient(levels: tuple[float, ...]) -> None:
     n_outputs = 2 * len(levels)

@@ -3,12 +3,13 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
-from sklearn_dl import PLAIN, DLClassifier, DLRegressor
+from sklearn_dl import PLAIN, DLClassifier, DLRegressor, load_model, save_model
 from sklearn_dl.fitting import Rows, member_folds
 from sklearn_dl.recipes import N_MEMBERS
 from sklearn_dl.tabular import TabularEncoder, check_table
@@ -138,6 +139,50 @@ def test_any_module_can_have_members():
             module=lambda i, o: torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(i, o)),
             n_members=2,
         ).fit(X, y)
+
+
+# levels as vectors
+
+
+def rows_of_levels(n=1200, n_levels=300, seed=0):
+    rng = np.random.RandomState(seed)
+    codes, effects = rng.permutation(np.arange(n) % n_levels), rng.normal(size=n_levels)
+    x = rng.normal(size=n)
+    X = pd.DataFrame({"level": [f"level {code}" for code in codes], "x": x})
+    return X, x + 2 * effects[codes] + 0.3 * rng.normal(size=n)
+
+
+def test_hundreds_of_levels_are_learnt_and_travel(tmp_path):
+    X, y = rows_of_levels()
+    train, test = slice(0, 900), slice(900, None)  # three rows a level
+    fitted = DLRegressor(random_state=0).fit(X[train], y[train])
+    plain = DLRegressor(random_state=0, module="mlp").fit(X[train], y[train])
+    assert fitted.encoder_.n_encoded_ == 2
+    score = fitted.score(X[test], y[test])
+    assert score > 0.6 > plain.score(X[test], y[test]) + 0.2
+    new = X[test].assign(level="new")  # as much as is known without the level
+    assert np.corrcoef(fitted.predict(new), new["x"])[0, 1] > 0.9
+    save_model(fitted, tmp_path / "model")
+    assert_array_equal(load_model(tmp_path / "model").predict(X), fitted.predict(X))
+    assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(new), fitted.predict(new))
+
+
+def test_levels_of_weighted_rows_are_those_of_repeated_rows():
+    X, y = rows_of_levels(200, 150)
+    weights = np.random.RandomState(1).randint(0, 3, len(X))
+    repeated = np.arange(len(X)).repeat(weights)
+    settings = {"random_state": 0, "max_epochs": 5, "batch_size": 1000, "dtype": "float64"}
+    a = DLRegressor(**settings).fit(X, y, sample_weight=weights)
+    b = DLRegressor(**settings).fit(X.iloc[repeated], y[repeated])
+    assert_allclose(a.predict(X), b.predict(X), rtol=1e-7)
+
+
+@pytest.mark.parametrize("settings", [{"augmentation": "mixup"}, {"module": "mlp"}])
+def test_codes_go_to_networks_that_embed_them_alone(settings):
+    X, y = rows_of_levels(400, 200)
+    fitted = DLRegressor(max_epochs=1, random_state=0, **settings).fit(X, y)
+    assert fitted.encoder_.coded_columns_ == []
+    assert np.isin(fitted.encode(X)[:, 1:], (0, 1)).all()
 
 
 # piecewise-linear encoding

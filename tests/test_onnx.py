@@ -159,10 +159,13 @@ NEW = {
 
 @pytest.mark.parametrize("preprocessing", ["auto", "standard"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_kind_of_column_is_encoded_the_same(preprocessing, dtype, tmp_path):
+@pytest.mark.parametrize("module", ["auto", "mlp"])
+def test_every_kind_of_column_is_encoded_the_same(preprocessing, dtype, module, tmp_path):
     X, y = _frame()
-    fitted = DLRegressor(**SMALL, preprocessing=preprocessing, dtype=dtype).fit(X, y)
-    assert len(fitted.encoder_.rare_columns_) == 1
+    settings = {"preprocessing": preprocessing, "dtype": dtype, "module": module}
+    fitted = DLRegressor(**SMALL, **settings).fit(X, y)
+    assert len(fitted.encoder_.rare_columns_) == (module == "mlp")
+    assert len(fitted.encoder_.coded_columns_) == (module == "auto")
     _check(fitted, X, tmp_path)
     new = X.iloc[:3].copy()
     for name, values in NEW.items():

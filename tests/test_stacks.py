@@ -64,6 +64,7 @@ def job(
     members: int = 1,
     folds: bool = False,
     bins: bool = False,
+    codes: bool = False,
     image: tuple[int, int, int] | None = None,
     levels: tuple[float, ...] = (),
     optimizer: Any = "adam",
@@ -79,6 +80,10 @@ def job(
     given = partial(examples, weighted=weighted, target=target, n_features=n_features)
     fold = given(held_out, seed + 50) if held_out else None
     rows = given(n_rows, seed)
+    if codes:
+        for part in filter(None, (rows, fold)):
+            x = part.inputs.rows(0, len(part))
+            x[:, -1] = torch.arange(len(part)) % 8
     return FitJob(
         architecture=Architecture(
             module,
@@ -89,6 +94,8 @@ def job(
             normalization,
             binned=(1, 3) if bins else (),
             n_bins=4 if bins else 0,
+            n_levels=(7,) if codes else (),
+            embedding_size=3 if codes else 0,
             n_members=members,
             image=image,
             channels=() if image is None else (3, 4),
@@ -179,6 +186,16 @@ CASES: dict[str, dict[str, Any]] = {
         "members": 2,
         "folds": True,
         "normalization": "layer",
+        "max_epochs": 4,
+    },
+    "codes": {"module": "auto", "codes": True, "weighted": PerModel(True, False)},
+    "codes, bins, members with folds": {
+        "module": "auto",
+        "codes": True,
+        "bins": True,
+        "members": 2,
+        "folds": True,
+        "activation": "gelu",
         "max_epochs": 4,
     },
     "dropout": {"dropout": PerModel(0.0, 0.2, 0.5)},

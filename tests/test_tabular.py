@@ -399,6 +399,21 @@ def test_only_the_heaviest_of_many_levels_have_their_own_indicator():
     assert_array_equal(unseen[1], np.zeros(MAX_LEVELS))
 
 
+def test_many_levels_are_codes_for_a_network_that_embeds_them():
+    codes = np.concatenate([np.arange(3000), np.arange(50).repeat(20)])
+    many = pd.Series(pd.Categorical([f"v{code:04d}" for code in codes])).where(codes != 7)
+    X = pd.DataFrame({"many": many, "few": codes % 3, "x": codes * 0.5}).astype({"few": "category"})
+    encoder = TabularEncoder(many_levels="code").fit(X)
+    names = ["x", "few_0", "few_1", "few_2", "many_missing", "many_code"]
+    assert encoder.get_feature_names_out().tolist() == names
+    encoded = encoder.transform(X)
+    assert_array_equal(encoded[:, -1], np.where(codes < 7, codes + 1, codes) * (codes != 7))
+    assert_array_equal(encoded[:, -2], codes == 7)
+    assert_array_equal(encoder.transform(X.assign(many="new"))[:, -2:], np.zeros((len(X), 2)))
+    few = TabularEncoder(many_levels="code").fit(X[["few"]])
+    assert_array_equal(few.transform(X[["few"]]), TabularEncoder().fit_transform(X[["few"]]))
+
+
 def test_the_order_of_an_ordered_categorical_is_kept():
     order = ["none", "low", "mid", "high"]
     X = pd.DataFrame({"c": pd.Categorical(WORDS, categories=order, ordered=True)})

@@ -297,6 +297,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             self.encoder_.n_encoded_,
             self.n_outputs_,
             bins=bins,
+            n_levels=fitting.embedded_levels(self.encoder_),
             n_members=fitting.n_members_of(self, recipe.optimizer),
             link=loss.link,
             image=self.input_shape_,

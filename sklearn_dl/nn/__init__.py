@@ -4,9 +4,11 @@ from sklearn_dl.nn.architecture import MODULES, STRONG, Architecture, build
 from sklearn_dl.nn.backprop import Chain
 from sklearn_dl.nn.ensemble import PlainEnsemble
 from sklearn_dl.nn.layers import ACTIVATIONS, Batch, Stacked
+from sklearn_dl.nn.levels import EMBEDDING_SIZE
 
 __all__ = [
     "ACTIVATIONS",
+    "EMBEDDING_SIZE",
     "MODULES",
     "STRONG",
     "Architecture",

@@ -28,6 +28,7 @@ from sklearn_dl.nn.layers import (
     StackedLayerNorm,
     StackedLinear,
 )
+from sklearn_dl.nn.levels import StackedLevels
 from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.nn.rising import StackedRising
@@ -58,6 +59,10 @@ class Architecture:
         Inputs that have a piecewise-linear encoding, where ``module`` is one of ``STRONG``.
     n_bins : int
         Bins of each.
+    n_levels : tuple of int
+        The last inputs are codes of so many levels each, where ``module`` is one of ``STRONG``.
+    embedding_size : int
+        Numbers that each level becomes.
     n_members : int
         Networks whose predictions are averaged; each is a model of the stack.
     link : {"softmax", "sigmoid", "identity", "exp"}
@@ -78,6 +83,8 @@ class Architecture:
     normalization: str | None = None
     binned: tuple[int, ...] = ()
     n_bins: int = 0
+    n_levels: tuple[int, ...] = ()
+    embedding_size: int = 0
     n_members: int = 1
     link: str = "identity"
     image: ImageShape | None = None
@@ -92,7 +99,8 @@ class Architecture:
     @property
     def n_parameters(self) -> int:
         """Learnable numbers of a shipped module of plain layers; an estimate otherwise."""
-        return self.n_members * sum(size for _, size in _products(self))
+        vectors = sum(self.n_levels) * self.embedding_size
+        return self.n_members * (vectors + sum(size for _, size in _products(self)))
 
     def rows_at_once(self, most: int) -> int:
         """Rows to predict at a time, ``most`` at most: the maps of images want memory."""
@@ -113,7 +121,7 @@ def _maps(a: Architecture) -> list[ImageShape]:
 
 def _products(a: Architecture) -> list[tuple[int, int]]:
     """Products of a row and parameters, layer by layer."""
-    found, width = [], a.n_features + len(a.binned) * a.n_bins
+    found, width = [], _width(a)
     maps = _maps(a)
     if maps and a.image is not None:
         n_in = a.image[0]
@@ -124,6 +132,11 @@ def _products(a: Architecture) -> list[tuple[int, int]]:
         width = n_in * h * w
     sizes = (width, *a.hidden_layer_sizes, a.n_outputs)
     return found + [((n_in + 1) * n_out, (n_in + 1) * n_out) for n_in, n_out in pairwise(sizes)]
+
+
+def _width(a: Architecture) -> int:
+    """Inputs of the first linear layer of a table's network."""
+    return a.n_features + len(a.binned) * a.n_bins + len(a.n_levels) * (a.embedding_size - 1)
 
 
 def _cells(height: int, width: int) -> tuple[int, int]:
@@ -248,11 +261,15 @@ def _member(a: Architecture, n_models: int) -> list[Stacked]:
     """The plain network on numbers beside their piecewise-linear encoding, He's initial values.
 
     The weights of the encodings start at zero (version B of Gorishniy et al. 2024, TabM): the
-    network starts smooth and bends where it pays.
+    network starts smooth and bends where it pays. Columns of codes become vectors first.
     """
     n_silent = len(a.binned) * a.n_bins
-    layers: list[Stacked] = [StackedPiecewise(n_models, a.binned, a.n_bins)] if n_silent else []
-    width, gain = a.n_features + n_silent, 1.0
+    layers: list[Stacked] = []
+    if a.n_levels:
+        layers.append(StackedLevels(n_models, a.n_levels, a.embedding_size))
+    if n_silent:
+        layers.append(StackedPiecewise(n_models, a.binned, a.n_bins))
+    width, gain = _width(a), 1.0
     bias = a.normalization != "batch"
     for size in a.hidden_layer_sizes:
         linear = StackedLinear(n_models, width, size, bias=bias, gain=gain, n_silent=n_silent)

@@ -8,12 +8,14 @@ a step of a 30-32-2 network takes 0.6 times as long. Anything else goes through 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import dropwhile
 
 import torch
 from torch import Tensor
 
 from sklearn_dl.nn.architecture import Activation, Sequence
 from sklearn_dl.nn.layers import Batch, Stacked, StackedDropout, StackedLinear
+from sklearn_dl.nn.levels import StackedLevels
 from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.rising import StackedRising
 
@@ -43,11 +45,8 @@ class Chain:
         """The chain of a network, if it is one."""
         if not isinstance(network, Sequence):
             return None
-        head, *rest = network.chain
-        plain = (_is_plain(head) or isinstance(head, StackedPiecewise)) and all(
-            map(_is_plain, rest)
-        )
-        return cls(network.chain) if plain else None
+        rest = list(dropwhile(_is_encoding, network.chain))
+        return cls(network.chain) if all(map(_is_plain, rest)) else None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Outputs (n_models, rows, n_outputs), keeping what the backward pass needs."""
@@ -66,11 +65,14 @@ class Chain:
     def backward(self, gradient: Tensor) -> None:
         """From the gradient at the outputs to the ``grad`` of each parameter, overwritten."""
         first = next(layer for layer in self._layers if isinstance(layer, StackedLinear))
+        head = self._layers[0]
         for layer, (kept, out) in zip(reversed(self._layers), reversed(self._tape), strict=True):
             if isinstance(layer, StackedLinear):
                 assert kept is not None
                 below = layer.backward(kept, gradient, inputs=layer is not first)
                 if below is None:
+                    if isinstance(head, StackedLevels):
+                        self._reach_levels(head, first, gradient)
                     break
                 gradient = below
             elif isinstance(layer, StackedRising):
@@ -81,6 +83,18 @@ class Chain:
             elif kept is not None:
                 gradient = gradient * kept
         self._tape = []
+
+    def _reach_levels(self, levels: StackedLevels, first: StackedLinear, gradient: Tensor) -> None:
+        """Carry on to the vectors alone: no other input of the first layer is learnt."""
+        codes, encoded = self._tape[0]
+        assert codes is not None
+        end = encoded.shape[2]
+        weight = first.weight[:, end - levels.width : end]
+        levels.backward(codes, torch.bmm(gradient, weight.mT))
+
+
+def _is_encoding(layer: Stacked) -> bool:
+    return isinstance(layer, StackedLevels | StackedPiecewise)
 
 
 def _is_plain(layer: Stacked) -> bool:

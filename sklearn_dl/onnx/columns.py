@@ -30,12 +30,17 @@ def emit_encoder(graph: Graph, encoder: TabularEncoder, dtype: Any) -> str:
         if encoder.kinds_[position] in ("level", "rank")
     }
     parts, flags = _numbers(graph, encoder, given, codes, dtype)
+    last = []
     for position in encoder.level_columns_:
-        parts.append(_indicators(graph, encoder, position, codes[position], dtype))
+        if position in encoder.coded_columns_:
+            above = graph.add("Add", codes[position], graph.constant(1, np.int64))
+            last.append(graph.cast(graph.add("Max", above, graph.constant(0, np.int64)), dtype))
+        else:
+            parts.append(_indicators(graph, encoder, position, codes[position], dtype))
         if position in encoder.flagged_level_columns_:
             missing = graph.add("Equal", codes[position], graph.constant([[MISSING]], np.int64))
             flags.append(graph.cast(missing, dtype))
-    return graph.columns([*parts, *flags])
+    return graph.columns([*parts, *flags, *last])
 
 
 def _declare(graph: Graph, encoder: TabularEncoder) -> dict[int, tuple[Column, str]]:

@@ -73,6 +73,22 @@ def _piecewise(graph: Graph, layer: Any, x: str) -> str:
     return graph.columns([x, graph.add("Flatten", bent, axis=1)])
 
 
+def _levels(graph: Graph, layer: Any, x: str) -> str:
+    """The vectors of the last columns; that of code 0, before those of all levels, is zero."""
+    table, k = _array(layer.table), len(layer.first)
+    last = graph.constant([-k], np.int64)
+    end = graph.constant([np.iinfo(np.int64).max], np.int64)
+    codes = graph.cast(graph.add("Slice", x, last, end, graph.constant([1], np.int64)), np.int64)
+    none = graph.add("Equal", codes, graph.constant(0, np.int64))
+    row = graph.add("Add", codes, graph.constant(_array(layer.first)[None], np.int64))
+    row = graph.add("Where", none, graph.constant(0, np.int64), row)
+    padded = graph.constant(np.concatenate([np.zeros_like(table[:1]), table]))
+    vectors = graph.add("Flatten", graph.add("Gather", padded, row, axis=0), axis=1)
+    start = graph.constant([0], np.int64)
+    rest = graph.add("Slice", x, start, last, graph.constant([1], np.int64))
+    return graph.columns([rest, vectors])
+
+
 def _ensemble(graph: Graph, layer: Any, x: str) -> str:
     """The mean prediction of the members, as outputs; in float64, where log(0) is far away."""
     link = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity", "exp": "Exp"}[
@@ -172,6 +188,7 @@ _EMITTERS: dict[type[nn.Module], Emitter] = {
 #: Layers of `sklearn_dl.nn`, by name.
 _OUR_EMITTERS: dict[str, Emitter] = {
     "PlainResidual": _residual,
+    "PlainLevels": _levels,
     "PlainPiecewise": _piecewise,
     "PlainEnsemble": _ensemble,
     "PlainRising": _rising,

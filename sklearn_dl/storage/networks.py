@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_dl.estimators.network import NetworkEstimator
+from sklearn_dl.fitting import embedded_levels
 from sklearn_dl.nn import Architecture, build
 
 __all__ = ["check_networks"]
@@ -46,7 +47,8 @@ def _check(estimator: NetworkEstimator) -> None:
         sizes = (*architecture.hidden_layer_sizes, architecture.n_features, architecture.n_outputs)
         image = architecture.image
         sizes += (*architecture.channels, *(image or ()))
-    except (TypeError, AttributeError) as error:
+        n_levels = embedded_levels(estimator.encoder_)
+    except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"a network lacks a part ({error})") from error
     if not isinstance(architecture.module, str) or not isinstance(state, dict):
         raise ValueError("a network is no shipped module")
@@ -57,6 +59,8 @@ def _check(estimator: NetworkEstimator) -> None:
         image is not None and (len(image) != 3 or math.prod(image) != n_encoded)
     ):
         raise ValueError("a network has images of another shape than its inputs")
+    if architecture.n_levels != n_levels or type(architecture.embedding_size) is not int:
+        raise ValueError("a network has other levels than its encoder")
     if (n_encoded, n_outputs) != (architecture.n_features, architecture.n_outputs):
         raise ValueError("a network has other inputs or outputs than its encoder and targets")
     try:

@@ -15,7 +15,9 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from sklearn_dl.tabular.bins import QUANTILE_ROWS, bins_per_column, piecewise_bins
 from sklearn_dl.tabular.checking import Table, all_numbers, check_table, column_names, table_dtype
 from sklearn_dl.tabular.columns import (
+    MAX_LEVELS,
     MISSING,
+    MOST_CODES,
     PERIODS,
     FloatArray,
     Level,
@@ -51,6 +53,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
       if there were two levels, one with 0 if there was one. A missing value, and a level not
       seen in fit, is all zeros. If there were more than 128 levels, the 127 heaviest have an
       indicator of their own, and all others, unseen ones too, share the one named "infrequent".
+      With ``many_levels="code"`` such a column is the last thing in the matrix: 1, 2, ... for
+      the levels in their order, 0 for a missing value and an unseen level.
     - a flag, 1 where missing, for each column of any sort with missing values in fit.
 
     A column without any value in fit is left out, with a warning.
@@ -63,6 +67,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     categorical_features : "from_dtype", array-like of str, int or bool, or None, \
             default="from_dtype"
         As in HistGradientBoostingClassifier, but "from_dtype" includes text columns.
+    many_levels : {"infrequent", "code"}, default="infrequent"
+        What becomes of columns of more than 128 levels; "code" is for networks that embed them,
+        and tells up to 65,536 levels of a column apart.
     dtype : {"auto", "float32", "float64"}, default="auto"
         Of the matrix. "auto": float64 if X is a dense or sparse array of float64, else float32.
 
@@ -74,6 +81,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Of each column of X: "number", "rank", "time", "elapsed", "level" or "empty".
     levels_ : dict of int to list
         Levels of "rank" and "level" columns, by column position.
+    coded_columns_ : list of int
+        Columns of X that are codes, the last of the matrix.
     number_columns_ : ndarray of int
         Columns of X encoded as numbers.
     center_, scale_ : ndarray of shape (len(number_columns_),)
@@ -109,6 +118,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "preprocessing": [StrOptions({"auto", "standard"}), None],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "many_levels": [StrOptions({"infrequent", "code"})],
         "dtype": [StrOptions({"auto", "float32", "float64"})],
     }
 
@@ -117,10 +127,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         *,
         preprocessing: str | None = "auto",
         categorical_features: Any = "from_dtype",
+        many_levels: str = "infrequent",
         dtype: str = "auto",
     ) -> None:
         self.preprocessing = preprocessing
         self.categorical_features = categorical_features
+        self.many_levels = many_levels
         self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
@@ -248,7 +260,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         names = [source[column] for column in self.number_columns_]
         for column, periods in self.periods_.items():
             names += [f"{source[column]}_{p}_{wave}" for p in periods for wave in ("sin", "cos")]
-        for column in self.level_columns_:
+        for column in self.indicated_columns_:
             levels = [str(level) for level in self.levels_[column]]
             if column in self.rare_columns_:
                 levels.append("infrequent")
@@ -256,6 +268,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             names += [f"{source[column]}_{level}" for level in shown]
         flagged = [*self.number_columns_[self.flagged_numbers_], *self.flagged_level_columns_]
         names += [f"{source[column]}_missing" for column in flagged]
+        names += [f"{source[column]}_code" for column in self.coded_columns_]
         return np.array(_distinct(names), dtype=object)
 
     def piecewise_bins(self, table: Table, sample_weight: Any = None) -> tuple[Any, FloatArray]:
@@ -323,6 +336,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         columns = ColumnReader(table, keep)
         self.levels_: dict[int, list[Level]] = {}
         self.rare_columns_: list[int] = []
+        self.coded_columns_: list[int] = []
         self.flagged_level_columns_: list[int] = []
         self.periods_: dict[int, list[str]] = {}
         for column, kind in enumerate(self.kinds_):
@@ -333,6 +347,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             elif kind == "time":
                 self._fit_periods(column, columns.one(column))
         self.level_columns_ = [c for c, kind in enumerate(self.kinds_) if kind == "level"]
+        self.indicated_columns_ = [c for c in self.level_columns_ if c not in self.coded_columns_]
         self._fit_numbers(columns, weights, names)
         self._report_empty(names)
         self.n_encoded_ = len(self.get_feature_names_out())
@@ -355,12 +370,16 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return kinds
 
     def _fit_levels(self, column: int, values: Any, weights: FloatArray | None, name: str) -> None:
-        levels, rare, has_missing = find_levels(values, weights, name=name)
+        coded = self.many_levels == "code"
+        most = MOST_CODES if coded else MAX_LEVELS
+        levels, rare, has_missing = find_levels(values, weights, name=name, most=most)
         if not levels:
             self.kinds_[column] = "empty"
             return
         self.levels_[column] = levels
-        if rare:
+        if coded and len(levels) > MAX_LEVELS:
+            self.coded_columns_.append(column)  # of the rest nothing is said
+        elif rare:
             self.rare_columns_.append(column)
         if has_missing:
             self.flagged_level_columns_.append(column)
@@ -411,7 +430,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if not isinstance(table, pd.DataFrame) and self._reads_types():
             table = pd.DataFrame(table if isinstance(table, np.ndarray) else table.toarray())
         end = len(self.number_columns_)
-        flags = out.shape[1] - len(self.flagged_numbers_) - len(self.flagged_level_columns_)
+        codes_start = out.shape[1] - len(self.coded_columns_)
+        flags = codes_start - len(self.flagged_numbers_) - len(self.flagged_level_columns_)
         for rows, chunk in row_chunks(table):
             self._encode_numbers(chunk, out[rows, :end], out[rows, flags:])
         flags += len(self.flagged_numbers_)
@@ -422,9 +442,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             name = column_names(table)[column]
             rare, levels = column in self.rare_columns_, self.levels_[column]
             codes = level_codes(take_column(table, column), levels, rare=rare, name=name)
-            n_levels = len(levels) + rare
-            start, end = end, end + n_levels - (n_levels == 2)
-            write_levels(codes, n_levels, out[:, start:end])
+            if column in self.coded_columns_:
+                out[:, codes_start] = np.maximum(codes + 1, 0)
+                codes_start += 1
+            else:
+                n_levels = len(levels) + rare
+                start, end = end, end + n_levels - (n_levels == 2)
+                write_levels(codes, n_levels, out[:, start:end])
             if column in self.flagged_level_columns_:
                 out[:, flags] = codes == MISSING
                 flags += 1
