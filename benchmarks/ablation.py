@@ -70,7 +70,6 @@ PARTS: dict[str, tuple[dict[str, Any], Callable[[], AbstractContextManager[Any]]
     "dropout": ({"dropout": 0.0}, nullcontext),
     "schedule: a constant rate": ({"schedule": None}, nullcontext),
     "warm-up": ({"warmup": 0.0}, nullcontext),
-    "clipping of gradients": ({"max_grad_norm": None}, nullcontext),
     "half of the epochs": ({}, _epochs(0.5)),
     "second layer": ({"hidden_layer_sizes": (128,)}, nullcontext),
     "He's initial values and silent bins: nn.Linear's": (

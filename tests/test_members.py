@@ -165,6 +165,10 @@ def test_hundreds_of_levels_are_learnt_and_travel(tmp_path):
     save_model(fitted, tmp_path / "model")
     assert_array_equal(load_model(tmp_path / "model").predict(X), fitted.predict(X))
     assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(new), fitted.predict(new))
+    fitted._network["n_levels"] = (10**9,)
+    save_model(fitted, tmp_path / "model")
+    with pytest.raises(ValueError, match="other levels than its encoder"):
+        load_model(tmp_path / "model")
 
 
 def test_levels_of_weighted_rows_are_those_of_repeated_rows():

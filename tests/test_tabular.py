@@ -509,6 +509,17 @@ def test_an_identifier_is_warned_of(name, dtype):
     assert TabularEncoder().fit(some.astype({"id": dtype})).kinds_ == ["level", "number"]
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "int8"])
+def test_the_number_of_the_row_is_warned_of(dtype):
+    drawn = np.random.RandomState(0).permutation(100)[:75]
+    X = pd.DataFrame({"row": drawn, "x": np.linspace(0, 1, 75)}).astype({"row": dtype})
+    with pytest.warns(UserWarning, match="'row' looks like the number of the row: 75 different"):
+        TabularEncoder().fit(X)
+    for quiet in (X[:40], X * 3, X.assign(row=X["row"] // 2), X.astype("float64")):
+        assert TabularEncoder().fit(quiet.astype({"x": float})).kinds_ == ["number", "number"]
+    TabularEncoder().fit(X[["row"]].to_numpy())
+
+
 def test_a_column_without_values_is_left_out_with_a_warning():
     X = pd.DataFrame({"a": [1.0, 2.0], "gone": [np.nan, np.nan], "text": [None, None]})
     with pytest.warns(UserWarning, match="all values are missing: 'gone', 'text'"):

@@ -6,7 +6,10 @@ import re
 import warnings
 from collections.abc import Sequence
 
-__all__ = ["check_levels"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["check_levels", "check_not_row_numbers"]
 
 # Text: more than this share of distinct values, which are this many characters long on average.
 DISTINCT_SHARE = 0.9
@@ -15,6 +18,9 @@ TEXT_LENGTH = 25
 MIN_ROWS_FOR_TEXT = 50
 # Fewer dates than this may well be categories, such as those of two surveys.
 MIN_DATES = 10
+
+# Integers that never repeat and fill at least this share of their range number the rows.
+NUMBERED_SHARE = 0.5
 
 NUMBER = re.compile(r"[^\w.+-]?[+-]?(\d[\d, '_]*)?\.?\d+(e[+-]?\d+)?\s?%?", re.IGNORECASE)
 DATE = re.compile(r"(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{4})([ T]\d\d?:\d\d.*)?")
@@ -54,6 +60,26 @@ def check_levels(levels: Sequence[object], n_rows: int, *, name: str, declared: 
         _warn(
             f"Column {name!r} looks like an identifier: {seen}. It says nothing about new rows; "
             "drop it."
+        )
+
+
+def check_not_row_numbers(values: npt.NDArray[np.integer], *, name: str) -> None:
+    """Warn of a column that numbers its rows, or the rows they were drawn from.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+    name : str
+        For messages.
+    """
+    n = len(values)
+    if n < MIN_ROWS_FOR_TEXT:
+        return
+    low, span = values.min(), int(values.max()) - int(values.min()) + 1
+    if n <= span <= n / NUMBERED_SHARE and np.bincount(values - low).max() == 1:
+        _warn(
+            f"Column {name!r} looks like the number of the row: {n} different integers between "
+            f"{low} and {values.max()}. Unless it is time, it says nothing about new rows; drop it."
         )
 
 

@@ -28,6 +28,7 @@ from sklearn_dl.tabular.columns import (
     rank_levels,
     read_numbers,
 )
+from sklearn_dl.tabular.doubts import check_not_row_numbers
 from sklearn_dl.tabular.reading import ColumnReader, positive_weights, row_chunks, take_column
 from sklearn_dl.tabular.selection import categorical_mask
 from sklearn_dl.tabular.statistics import Statistics, dense_statistics, sparse_statistics
@@ -393,6 +394,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self, columns: ColumnReader, weights: FloatArray | None, names: list[str]
     ) -> None:
         chosen = [c for c, kind in enumerate(self.kinds_) if kind not in ("level", "empty")]
+        if columns.csc is None and isinstance(columns.table, pd.DataFrame):
+            for c in chosen:
+                if (
+                    isinstance(dtype := columns.table.dtypes.iloc[c], np.dtype)
+                    and dtype.kind in "iu"
+                ):
+                    check_not_row_numbers(columns.one(c).to_numpy(), name=names[c])
         if self.preprocessing is None:
             found = Statistics(
                 np.zeros(len(chosen)),
