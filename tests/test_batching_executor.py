@@ -233,16 +233,30 @@ def test_loky_with_a_worker_killed_in_the_middle_gives_the_same():
 
 @pytest.fixture(scope="module")
 def client():
+    """Two workers as docs/how_to_scale_out.md starts them for one GPU each."""
     distributed = pytest.importorskip("distributed")
+    workers = {
+        i: {
+            "cls": distributed.Nanny,
+            "options": {"nthreads": 1, "env": {"CUDA_VISIBLE_DEVICES": str(i)}},
+        }
+        for i in range(2)
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False}}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ports, dashboards: not ours
-        cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        )
+        warnings.simplefilter("ignore")  # ports: not ours
+        cluster = distributed.SpecCluster(workers=workers, scheduler=scheduler)
         client = distributed.Client(cluster)
+        client.wait_for_workers(len(workers))
         yield client
         client.close()
         cluster.close()
+
+
+def visible(client):
+    """The GPUs that each worker would see; no machine needs to have any."""
+    seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+    return sorted(seen.values())
 
 
 @pytest.mark.slow
@@ -252,6 +266,7 @@ def test_dask_trains_the_same(client, expected):
         scores = probabilities(small())
     np.testing.assert_allclose(scores, expected, rtol=1e-10)
     assert batches.stacks == [5, 5, 1]
+    assert visible(client) == ["0", "1"]
 
 
 @pytest.mark.slow
@@ -269,6 +284,8 @@ def test_dask_with_a_worker_killed_in_the_middle_gives_the_same(client):
     assert len(victims) == 1
     np.testing.assert_allclose(scores, alone, rtol=1e-8)
     assert batches.stacks == [5, 5, 1]
+    client.wait_for_workers(2, timeout=60)
+    assert visible(client) == ["0", "1"]  # the one that was started anew, too
 
 
 @pytest.mark.slow
