@@ -16,6 +16,9 @@ from sklearn_dl.tabular.columns import FloatArray, Level, read_numbers
 
 # Cells worked on at a time: float64 temporaries of 1 MB stay in the processor's cache.
 CHUNK_CELLS = 2**17
+# Columns of rows that lie behind one another are read by the cache line, which holds several, and
+# by tiles of rows that stay in the cache: column by column each line would be fetched many times.
+LINE_BYTES, TILE_ROWS = 64, 2**10
 
 
 class ColumnReader:
@@ -62,14 +65,25 @@ class ColumnReader:
                 yield np.array(read_numbers(series, kinds[c], levels.get(c, ()), names[c]))[None]
             return
         width = max(1, CHUNK_CELLS // table.shape[0])
-        for start in range(0, len(columns), width):
-            chosen = columns[start : start + width]
+        together = max(width, LINE_BYTES // table.itemsize)
+        for start in range(0, len(columns), together):
+            chosen = columns[start : start + together]
             first, last = chosen[0], chosen[-1]
             contiguous = last - first == len(chosen) - 1
             block = table[:, first : last + 1] if contiguous else table[:, chosen]
             if self.keep is not None:
                 block = block[self.keep]
-            yield np.array(block.T, order="C")
+            read = _transposed(block)
+            for at in range(0, len(read), width):
+                yield read[at : at + width]
+
+
+def _transposed(block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy with the columns as rows."""
+    read = np.empty(block.shape[::-1], block.dtype)
+    for start in range(0, len(block), TILE_ROWS):
+        read[:, start : start + TILE_ROWS] = block[start : start + TILE_ROWS].T
+    return read
 
 
 def take_column(table: Table | sp.csc_array, column: int) -> Any:
