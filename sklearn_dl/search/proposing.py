@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.search.evidence import CAUSES, Trial, asked, findings_of
+from sklearn_dl.search.experience import expected
 from sklearn_dl.search.history import History
 from sklearn_dl.search.moves import healthy, moved, redrawn
 from sklearn_dl.search.ranking import ranked_draws
-from sklearn_dl.search.space import Space
+from sklearn_dl.search.space import Space, param_space
 
 __all__ = ["Proposal", "Proposer", "key_of"]
 
@@ -53,6 +55,8 @@ class Proposer:
         self.space, self.prefix, self.seed = space, subject.prefix, seed
         now = subject.estimator.get_params(deep=True)
         self.start = {name: now[name] for name in space}
+        known = param_space(subject.estimator)
+        self.expect = partial(expected, space=known, prefix=subject.prefix)
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         """At most ``n`` new candidates; fewer where the space has no more."""
@@ -71,7 +75,7 @@ class Proposer:
         pool = self._fill(POOL, known, lambda k: self._next(ranked, shares, step, rng), rng)
         if len(pool) <= n:
             return pool
-        draws = ranked_draws(trials, [p.params for p in pool], self.space, n, rng)
+        draws = ranked_draws(trials, [p.params for p in pool], self.space, n, rng, self.expect)
         chosen: list[int] = []
         for column in draws.T:  # each place to the best of a draw that has none yet
             chosen.append(next(int(k) for k in np.argsort(-column) if int(k) not in chosen))

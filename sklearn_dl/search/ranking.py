@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ WORST = 2.0
 #: Draws from the posterior are shrunk to its mean by this: of a few settings a round, most should
 #: be good and some a surprise. Chosen on the tuning tables of benchmarks/search.py.
 CURIOSITY = 0.5
+#: What other tables taught is believed as far as the scores so far go along with it; this much of
+#: its variance must have been tried before half of that is.
+DOUBT = 0.1
 
 
 def ranked_draws(
@@ -33,11 +36,13 @@ def ranked_draws(
     space: Space,
     n: int,
     rng: np.random.RandomState,
+    expect: Callable[[Mapping[str, Any]], float] = lambda _: 0.0,
 ) -> Floats:
     """Plausible scores of proposals: draws from the posterior (Thompson 1933).
 
     A Matern kernel on the places of the values in their ranges, so that a log-uniform rate counts
-    by its logarithm (Snoek et al. 2012).
+    by its logarithm (Snoek et al. 2012), around a mean that is what ``expect`` says of a setting,
+    times what the scores so far make of that.
 
     Returns
     -------
@@ -49,11 +54,21 @@ def ranked_draws(
     model = GaussianProcessRegressor(kernel + WhiteKernel(0.1, (0.01, 1.0)), random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a length at the end of its range is as good as any
-        model.fit(X, _standardised(np.array([trial.score for trial in trials])))
+        scores = _standardised(np.array([trial.score for trial in trials]))
+        before = np.array([expect(trial.params) for trial in trials])
+        centre, trust = before.mean(), _trust(before, scores)
+        model.fit(X, scores - trust * (before - centre))
     Z = np.array([_places(space, params) for params in proposals])
     draws = model.sample_y(Z, n, random_state=rng.randint(2**31 - 1))
     mean = model.predict(Z)[:, None]
-    return np.asarray(mean + CURIOSITY * (draws - mean))
+    ahead = trust * (np.array([expect(params) for params in proposals]) - centre)
+    return np.asarray(mean + CURIOSITY * (draws - mean) + ahead[:, None])
+
+
+def _trust(before: Floats, scores: Floats) -> float:
+    """Slope of the scores over what was expected of them, shrunk towards zero, and not below."""
+    together = float(np.mean((before - before.mean()) * (scores - scores.mean())))
+    return max(together, 0.0) / (float(before.var()) + DOUBT)
 
 
 def _standardised(scores: Floats) -> Floats:
