@@ -31,6 +31,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn_dl import PLAIN, DLClassifier, batched_fits, checkpoints
 
 N_COLUMNS, PIECE, N_NEW = 32, 100_000, 100_000
+#: The least of so many fits counts, up to a million rows: others use the caches too.
+REPEATS = 3
 HIDDEN, BATCH, RATE = (32,), 1024, 1e-3
 #: Ten times the rows may cost at most so many times the processor's seconds ...
 LINEAR = 12.0
@@ -121,9 +123,12 @@ def run_one(hand: str, path: str) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    clock, processor = time.perf_counter(), time.process_time()
-    model = hands()[hand](X, y)
-    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    spent = []
+    for _ in range(REPEATS if len(y) <= 10**6 else 1):
+        clock, processor = time.perf_counter(), time.process_time()
+        model = hands()[hand](X, y)
+        spent.append((time.process_time() - processor, time.perf_counter() - clock))
+    processor, clock = min(spent)
     done.set()
     watcher.join()
     new = np.random.default_rng(10**6).standard_normal((N_NEW, N_COLUMNS), "f4")
