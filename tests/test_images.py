@@ -15,7 +15,6 @@ from torch import nn
 
 from sklearn_dl import DLClassifier, DLRegressor, batched_fits, diagnose, load_model, save_model
 from sklearn_dl.nn import Architecture, Batch, build
-from sklearn_dl.onnx import export_onnx
 from sklearn_dl.tabular import ImageEncoder
 
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -284,8 +283,3 @@ def test_other_images_than_in_fit_are_refused(fitted):
         fitted.predict(X[0, 0])
     with pytest.raises(ValueError, match="60 columns"):
         fitted.predict(DIGITS[:, :60])
-
-
-def test_onnx_export_is_refused_in_words(fitted, tmp_path):
-    with pytest.raises(ValueError, match="for tables"):
-        export_onnx(fitted, tmp_path / "net.onnx")

@@ -219,6 +219,29 @@ def test_no_preprocessing_takes_numbers_as_they_come(tmp_path):
     _check(DLClassifier(**SMALL).fit(X.astype(np.float32), y), X.astype(np.float32), tmp_path)
 
 
+IMAGES = {
+    "digits": ((1, 8, 8), {}),
+    "layer": ((1, 8, 8), {"normalization": "layer", "activation": "gelu"}),
+    "batch": ((1, 8, 8), {"normalization": "batch", "dtype": "float64"}),
+    "colour, uneven cells": ((3, 11, 21), {"channels": (4,)}),
+    "as they come": ((2, 5, 16), {"channels": (3, 4), "preprocessing": None}),
+    "as rows of a dense network": ((1, 8, 8), {"module": "mlp", "input_shape": (1, 8, 8)}),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_are_read_convolved_and_pooled_the_same(name, tmp_path):
+    shape, options = IMAGES[name]
+    X = np.random.RandomState(0).normal(3, 2, (40, *shape))
+    X[::7, 0, 0, 0] = 0 if options.get("preprocessing", "auto") is None else np.nan
+    y = np.tile(["cat", "dog"], 20)
+    settings = {"module": "cnn", "hidden_layer_sizes": (5,), "max_epochs": 2, "random_state": 0}
+    fitted = DLClassifier(**settings | options).fit(X, y)
+    _check(fitted, X, tmp_path)
+    flat = onnx_inputs(fitted, X.reshape(40, -1))["X"]
+    assert_array_equal(flat, onnx_inputs(fitted, X)["X"])
+
+
 def test_the_number_of_rows_is_free_and_one_row_works(tmp_path):
     X, y = IRIS
     fitted = DLClassifier(**SMALL).fit(X, y)

@@ -13,6 +13,7 @@ from sklearn_dl import __version__
 from sklearn_dl.estimators import DLClassifier, DLRegressor
 from sklearn_dl.onnx.columns import emit_encoder
 from sklearn_dl.onnx.graph import Graph, array_of
+from sklearn_dl.onnx.images import emit_images
 from sklearn_dl.onnx.layers import emit_layer
 from sklearn_dl.tabular import TabularEncoder
 
@@ -24,7 +25,8 @@ def export_onnx(estimator: DLClassifier | DLRegressor, path: str | os.PathLike[s
 
     A table of numbers without column names becomes one input ``X`` of doubles, (n_rows,
     n_features). With column names, or with text, each column is an input of its name, (n_rows, 1):
-    doubles, NaN where missing; text, "" where missing. `onnx_inputs` makes them of a table.
+    doubles, NaN where missing; text, "" where missing. Images are one input ``X`` of doubles,
+    (n_rows, channels, height, width). `onnx_inputs` makes them of what ``predict`` takes.
 
     The outputs of a classifier are ``label`` and ``probabilities``, that of a regressor is
     ``prediction``; they equal ``predict`` and ``predict_proba`` up to rounding (1e-5).
@@ -39,8 +41,7 @@ def export_onnx(estimator: DLClassifier | DLRegressor, path: str | os.PathLike[s
     Raises
     ------
     ValueError
-        The inputs are images, the module or the activation is a callable, or a column holds dates
-        or durations.
+        The module or the activation is a callable, or a column holds dates or durations.
 
     Examples
     --------
@@ -64,15 +65,10 @@ def export_onnx(estimator: DLClassifier | DLRegressor, path: str | os.PathLike[s
             "a pipeline export the last step, whose encoder does its own scaling."
         )
     check_is_fitted(estimator)
-    if not isinstance(estimator.encoder_, TabularEncoder):
-        raise ValueError(
-            "export_onnx exports networks for tables, and this one reads images (module='cnn' or "
-            "input_shape). torch.onnx.export takes its module_, which maps estimator.encode(X) to "
-            "outputs."
-        )
     graph = Graph()
     dtype = next(iter(estimator._state.values())).dtype
-    encoded = emit_encoder(graph, estimator.encoder_, dtype)
+    emit = emit_encoder if isinstance(estimator.encoder_, TabularEncoder) else emit_images
+    encoded = emit(graph, estimator.encoder_, dtype)
     outputs = graph.cast(emit_layer(graph, estimator.module_, encoded), np.float64)
     if isinstance(estimator, DLClassifier):
         ends = _classes(graph, estimator, outputs)

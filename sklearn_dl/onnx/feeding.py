@@ -3,6 +3,7 @@
 A table of numbers without column names is one input "X" of shape (n_rows, n_features). Otherwise
 every column that the encoder reads is an input of shape (n_rows, 1) with the column's name: numbers
 as doubles, NaN where missing; text as strings, "" where missing.
+Images are one input "X" of shape (n_rows, channels, height, width).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_dl.tabular import TabularEncoder, check_table
+from sklearn_dl.tabular import ImageEncoder, TabularEncoder, check_table, image_rows
 from sklearn_dl.tabular.columns import level_key
 
 __all__ = ["Column", "columns_of", "onnx_inputs"]
@@ -86,7 +87,7 @@ def onnx_inputs(estimator: Any, X: Any) -> dict[str, NDArray[Any]]:
     ----------
     estimator : DLClassifier or DLRegressor
         The fitted estimator that was exported.
-    X : array, sparse matrix or data frame of shape (n_rows, n_features)
+    X : array, sparse matrix or data frame of shape (n_rows, n_features), or images
         As for ``predict``.
 
     Returns
@@ -96,6 +97,9 @@ def onnx_inputs(estimator: Any, X: Any) -> dict[str, NDArray[Any]]:
     """
     check_is_fitted(estimator)
     encoder = estimator.encoder_
+    if isinstance(encoder, ImageEncoder):
+        rows, _ = image_rows(X, encoder.shape)
+        return {"X": np.asarray(_dense(rows), dtype=np.float64).reshape(-1, *encoder.shape)}
     table = check_table(encoder, X, reset=False, allow_nan=estimator.preprocessing is not None)
     if is_matrix(encoder):
         return {"X": np.asarray(_dense(table), dtype=np.float64)}

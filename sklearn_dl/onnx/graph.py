@@ -41,14 +41,16 @@ class Graph:
         self._constants: list[Any] = []
         self._inputs: list[Any] = []
         self._count = 0
+        #: Height and width of the feature maps, behind the last layer that was appended.
+        self.sides: list[int] = []
 
     def _name(self, stem: str) -> str:
         self._count += 1
         return f"{stem}_{self._count}"
 
-    def input(self, name: str, dtype: Any, width: int) -> str:
-        """Declare an input of shape (n_rows, width)."""
-        shape: list[str | int | None] = ["n_rows", width]
+    def input(self, name: str, dtype: Any, *sizes: int) -> str:
+        """Declare an input of shape (n_rows, *sizes)."""
+        shape: list[str | int | None] = ["n_rows", *sizes]
         self._inputs.append(helper.make_tensor_value_info(name, element_type(dtype), shape))
         return name
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sklearn_dl.onnx.graph import Graph
+from sklearn_dl.onnx.images import IMAGE_EMITTERS
 
 __all__ = ["emit_layer"]
 
@@ -184,6 +185,7 @@ _EMITTERS: dict[type[nn.Module], Emitter] = {
     nn.SiLU: _silu,
     nn.GELU: _gelu,
     nn.SELU: _selu,
+    **IMAGE_EMITTERS,
 }
 #: Layers of `sklearn_dl.nn`, by name.
 _OUR_EMITTERS: dict[str, Emitter] = {
