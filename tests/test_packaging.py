@@ -98,13 +98,14 @@ def test_the_oldest_tested_versions_are_the_lower_bounds():
     assert oldest == {_plain(name): _version(version) for name, _, version in bounds}
 
 
-def test_the_changelog_opens_with_the_version_to_come_or_released():
-    opening = re.search(r"^## .*$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
-    version, dev, _ = sklearn_dl.__version__.partition(".dev")
-    if dev:
-        assert opening[0] == f"## [Unreleased] (to become {version})"
-    else:
-        assert re.fullmatch(rf"## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", opening[0])
+def test_the_changelog_opens_with_what_is_to_come_and_the_version_released():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    to_come, *released = re.findall(r"^## .*$", text, re.M)
+    assert to_come == "## [Unreleased]"
+    days = r"## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d"
+    versions = [re.fullmatch(days, heading)[1] for heading in released]
+    now, dev, _ = sklearn_dl.__version__.partition(".dev")
+    assert (_version(now) > _version(versions[0])) if dev else now == versions[0]
 
 
 def _version(text):
