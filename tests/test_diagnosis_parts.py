@@ -25,12 +25,20 @@ from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.datasets import make_rings
 from sklearn_dl.diagnosis import checks, ledger, reference_models, references
 from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
-from sklearn_dl.diagnosis.fold_fits import FoldFit, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.fewer_rows import few_rows, half_of
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
-from sklearn_dl.diagnosis.probes import Probes, _split, run_probes, strong_params, wide_params
+from sklearn_dl.diagnosis.probes import (
+    ByHeart,
+    Probes,
+    _split,
+    run_probes,
+    strong_params,
+    wide_params,
+)
 from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.row_losses import LogLoss, SquaredError
-from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict, may_be_large
+from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict, cause, may_be_large
 from sklearn_dl.diagnosis.statistics import (
     Estimate,
     holm,
@@ -642,6 +650,37 @@ def test_the_best_brake_goes_on_to_the_other_folds_and_lowers_the_held_out_loss(
     assert once.n_fits == FEW
 
 
+@pytest.mark.parametrize(("rate", "can"), [(1e-2, True), (1e-7, False)])
+def test_few_rows_are_learnt_by_heart_by_settings_that_work(rate, can):
+    t = noise_by_heart()
+    net = {"hidden_layer_sizes": (64,), "max_epochs": 60, "batch_size": 40, "random_state": 0}
+    subject = find_subject(DLClassifier(**PLAIN | net, learning_rate=rate))
+    folds = make_folds(t, 2, task="classification", random_state=rng())
+    own = fit_jobs(jobs_on(folds, subject.estimator, t), LogLoss())
+    found = run_probes(
+        subject, own, t, folds, LogLoss(), np.zeros(len(t)), budget="quick", prior_loss=0.69
+    )
+    assert found.by_heart.n_rows == 20
+    assert (found.by_heart.loss < checks.BY_HEART) is can
+
+
+def test_half_of_the_rows_and_few_of_them_are_drawn_from_the_fold_and_get_as_many_steps():
+    t = noise_by_heart()
+    subject = find_subject(DLClassifier(**NET | {"batch_size": 20}))
+    job = Job(subject.estimator, t, np.arange(100), np.arange(100, 160))
+    half, few = half_of(job, subject, rng()), few_rows(job, subject, rng())
+    n_steps = subject.setting("max_epochs") * math.ceil(100 / subject.setting("batch_size"))
+    for part, size in ((half, 50), (few, 25)):
+        assert len(part.train) == size
+        assert set(part.train) < set(job.train)
+        assert (part.test == job.test).all()
+        epochs, batch = (part.estimator.get_params()[k] for k in ("max_epochs", "batch_size"))
+        assert epochs * math.ceil(size / batch) >= n_steps
+    tiny = replace(job, train=np.arange(12))
+    assert half_of(tiny, subject, rng()) is None
+    assert few_rows(tiny, subject, rng()) is None
+
+
 def decision(verdict, **probabilities):
     p = dict.fromkeys(Verdict, 0.0) | {Verdict(k): v for k, v in probabilities.items()}
     return Decision(Verdict(verdict), p, (), None)
@@ -778,6 +817,14 @@ def probed(strong, wide, share, lifted=math.nan):
     return Probes(0.6, 0.05, strong, lifted, wide, split, {}, {}, {}, NONE, NONE, NONE, 9, 2, 2)
 
 
+def remembering(loss):
+    return replace(STRONG, by_heart=ByHeart(loss, 40))
+
+
+def halved(rise):
+    return replace(brakes(), half=Estimate(rise, 0.01), n_first=20)
+
+
 STRONG = probed(0.1, 0.0, 0.9)
 WIDE = probed(0.55, 0.0, 0.1)
 FREED = probed(0.55, 0.0, 0.1, lifted=0.1)
@@ -788,7 +835,8 @@ def flow(**means):
 
 
 def symptoms(**changes):
-    calm = Symptoms(1.0, 0.0, 0.5, 0.1, 0.1, 5.0, 0.5, {0.1: 0.0, 1.0: 0.0, 3.0: 0.0}, 100, 1)
+    calm = Symptoms(1.0, 0.0, 0.5, 0.1, 0.1, 5.0, 0.5, {0.1: 0.0, 1.0: 0.0, 3.0: 0.0}, 100, 1,
+                    0.5, 0.0)  # fmt: skip
     return replace(calm, **changes)
 
 
@@ -832,6 +880,16 @@ CHECKS = {
         lambda: [checks.brake_check(brakes(0.02), 0.05)],
         lambda: [checks.brake_check(None, 0.05)],
     ),
+    "DL214": (
+        lambda: checks.probe_checks(remembering(0.9), 0.05, needed=True),
+        lambda: checks.probe_checks(remembering(0.01), 0.05, needed=True),
+        lambda: checks.probe_checks(STRONG, 0.05, needed=True),
+    ),
+    "DL305": (
+        lambda: [checks.half_check(halved(0.2), 0.05)],
+        lambda: [checks.half_check(halved(0.02), 0.05)],
+        lambda: [checks.half_check(brakes(), 0.05)],
+    ),
     **{
         code: (
             lambda code=code, bad=bad: symptom_checks(symptoms(**bad)),
@@ -849,6 +907,8 @@ CHECKS = {
             "DL211": {"continued": {0.1: 0.01, 1.0: 0.2, 3.0: 0.25}},
             "DL212": {"continued": {0.1: 0.3, 1.0: -0.5, 3.0: -2.0}},
             "DL213": {"continued": {0.1: 0.01, 1.0: 0.1, 3.0: 0.4}},
+            "DL215": {"clipped": 50.0},
+            "DL216": {"decayed": 0.8},
         }.items()
     },
     "DL401": (
@@ -927,6 +987,41 @@ def test_going_on_says_whether_the_rate_is_too_low_or_too_high():
     assert low[3.0] > low[1.0] > low[0.1] > 0
     high = examined(optimizer="adam", learning_rate=3.0).continued
     assert high[0.1] > max(high[1.0], high[3.0])
+
+
+@pytest.mark.parametrize(
+    ("falls", "is_found"),
+    [
+        ((1e-6, 1e-5, 3e-5), True),  # a thousand times too low: in proportion to the rate
+        ((-1e-6, 1e-5, 3e-5), False),  # noise
+        ((1e-5, 1e-5, 3e-5), False),
+        ((0.001, 0.02, 0.025), False),  # it slows down: near its end
+        ((0.0, 0.1, 0.4), True),  # large falls need not be in proportion
+        ((0.0, -0.1, 0.4), True),
+        ((0.0, 0.1, -0.4), False),
+    ],
+)
+def test_a_rate_is_too_low_where_falls_are_large_or_grow_with_it(falls, is_found):
+    seen = symptoms(continued=dict(zip((0.1, 1.0, 3.0), falls, strict=True)))
+    assert (outcome(symptom_checks(seen), "DL213") == "found") is is_found
+
+
+def test_a_rate_far_too_low_is_named_although_dropout_makes_the_loss_jump():
+    seen = examined(optimizer="adam", learning_rate=1e-6, dropout=0.4, max_epochs=20)
+    codes = {row.code for row in symptom_checks(seen) if row.outcome == "found"}
+    assert {"DL204", "DL213"} <= codes  # it jumps, by noise
+    assert cause(Verdict.OPTIMIZATION, codes) == "the learning rate is too low"
+    assert advised(sorted(codes))[0].params == {"learning_rate": 1e-5}
+
+
+def test_the_history_tells_of_clipping_and_of_a_rate_that_decays_too_soon():
+    cut = examined(optimizer="sgd", momentum=0.0, learning_rate=0.1, max_grad_norm=1e-3)
+    assert cut.clipped > 10
+    assert math.isnan(examined(optimizer="adam", max_grad_norm=1e-3).clipped)  # steps are the same
+    assert math.isnan(examined(optimizer="sgd").clipped)
+    soon = examined(schedule="exponential", decay_factor=0.1, max_epochs=20)
+    assert soon.decayed > 0.5
+    assert examined(schedule="cosine", max_epochs=20).decayed < 0.2
 
 
 def test_the_rate_times_the_sharpness_is_compared_with_the_limit_of_gradient_descent():

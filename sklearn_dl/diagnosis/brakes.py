@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_dl.diagnosis import rules
+from sklearn_dl.diagnosis.fewer_rows import half_of
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference
@@ -48,11 +49,17 @@ class Brake:
 
 @dataclass(frozen=True)
 class Brakes:
-    """What was tried, the best first; a brake that went on to other folds is judged by those."""
+    """What was tried, the best first; a brake that went on to other folds is judged by those.
+
+    ``half`` is what learning half of the rows costs on the first fold's ``n_first`` held-out rows;
+    None where that was not asked. ``n_fits`` and ``n_rows`` are of the brakes alone.
+    """
 
     tried: tuple[Brake, ...]
     n_fits: int
     n_rows: int
+    half: Estimate | None = None
+    n_first: int = 0
 
     @property
     def n_looks(self) -> int:
@@ -102,8 +109,11 @@ def try_brakes(
     decided: bool,
     thorough: bool = False,
     settled: bool = False,
+    seed: int = 0,
 ) -> Brakes | None:
     """Train every brake on the first fold, and the best, if it may help, on the others.
+
+    With the brakes goes the network as it is, on half of the rows.
 
     Parameters
     ----------
@@ -116,6 +126,8 @@ def try_brakes(
     settled : bool
         Whether the gap to other models is known to be small: then a brake that does not help on
         the first fold is not asked again.
+    seed : int
+        Draws the half of the rows.
 
     Returns
     -------
@@ -126,7 +138,9 @@ def try_brakes(
         return None
     settings = brake_settings(subject)[: None if thorough else FEW]
     jobs = [_job(subject, params, table, folds, 0) for params, _ in settings]
-    first = fit_jobs(jobs, loss)
+    halved = half_of(_job(subject, {}, table, folds, 0), subject, np.random.RandomState(seed))
+    first = fit_jobs(jobs if halved is None else [*jobs, halved], loss)
+    half = None if halved is None else gain_on_held_out([first.pop()], [fits[0]], table)
     gains = [gain_on_held_out([fits[0]], [fit], table) for fit in first]
     tried = [
         Brake(params, action, gain) for (params, action), gain in zip(settings, gains, strict=True)
@@ -145,7 +159,8 @@ def try_brakes(
     if thorough:
         order = sorted(range(len(tried)), key=lambda k: -_value(tried[k].gain))
     n_rows = len(table) if n_fits > len(settings) else len(fits[0].test)
-    return Brakes(tuple(tried[k] for k in order), n_fits, n_rows)
+    rows = fits[0].inside if len(fits[0].inside) else fits[0].test
+    return Brakes(tuple(tried[k] for k in order), n_fits, n_rows, half, len(rows))
 
 
 def _job(subject: Subject, params: Params, table: Table, folds: Folds, fold: int) -> Job:

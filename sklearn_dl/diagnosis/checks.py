@@ -33,6 +33,10 @@ LEDGER = "Bottou and Bousquet 2008"
 TAILS = "Huber 1964"
 MIN_EPOCHS = 10  # a slope over the last fifth needs some points
 TAIL = 0.2  # the last fifth of the epochs
+BY_HEART = 0.05  # of the prior's loss: so much may be left of a few rows learnt alone
+FEW = "Loss on a few rows learnt alone, over the prior's: can it learn them by heart?"
+HALF_ROWS = "Viering and Loog 2023: learning curves"
+HEART = "Zhang et al. 2017; Karpathy 2019: overfit one batch"
 STILL_FALLING = 0.05  # the loss would fall by 5 % if training went on as long again
 
 
@@ -164,14 +168,18 @@ def _projected_fall(curve: Floats) -> float:
 
 
 def probe_checks(probes: Probes | None, margin: float, *, needed: bool) -> list[Evidence]:
-    """Does a strong optimizer (DL203), a wider (DL301) or freer net (DL303) fit them better?"""
+    """Does a strong optimizer (DL203), a wider (DL301) or freer net (DL303) fit them better?
+
+    And do the settings fit a few rows at least (DL214)?
+    """
     strong = "Lower training loss by a strong optimizer in the same network (A - A_opt)?"
     wide = "Lower training loss yet by a wider network that contains it (A_opt - A_cap)?"
     free = "Over-regularised: share of what a wider network gains that lifting it gains already?"
     source = "Bottou and Bousquet 2008: optimization and approximation error"
     if probes is None or not needed:
         codes = {"DL203": strong, "DL301": wide, "DL303": free}
-        return [not_applicable(code, question, source) for code, question in codes.items()]
+        rows = [not_applicable(code, question, source) for code, question in codes.items()]
+        return [*rows, not_applicable("DL214", FEW, HEART)]
     optimization = probes.training - max(probes.strong, probes.reference)
     capacity = min(probes.training, probes.strong) - max(probes.wide, probes.reference)
     share = probes.split.optimization_share
@@ -180,7 +188,8 @@ def probe_checks(probes: Probes | None, margin: float, *, needed: bool) -> list[
             "DL203", strong, optimization, margin,
             outcome(optimization > margin and share >= rules.HALF), probes.n_rows,
             probes.n_strong, source,
-        )
+        ),
+        by_heart_check(probes),
     ]  # fmt: skip
     if not probes.n_wide:
         return [*rows, not_applicable("DL301", wide, source), not_applicable("DL303", free, source)]
@@ -200,6 +209,26 @@ def probe_checks(probes: Probes | None, margin: float, *, needed: bool) -> list[
         *rows,
         Evidence("DL303", free, part, rules.HALF, outcome(over), probes.n_rows, 0, source),
     ]
+
+
+def by_heart_check(probes: Probes) -> Evidence:
+    """DL214: can the settings fit a few rows, as many steps as ever?"""
+    seen = probes.by_heart
+    if seen is None:
+        return not_applicable("DL214", FEW, HEART)
+    found = outcome(seen.loss > BY_HEART)
+    return Evidence("DL214", FEW, seen.loss, BY_HEART, found, seen.n_rows, 0, HEART)
+
+
+def half_check(brakes: Brakes | None, margin: float) -> Evidence:
+    """DL305: does the network predict worse after learning half of the rows?"""
+    question = "Rise of the held-out loss by learning half the rows, in as many steps?"
+    rise = None if brakes is None else brakes.half
+    if rise is None or not math.isfinite(rise.value):
+        return not_applicable("DL305", question, HALF_ROWS)
+    assert brakes is not None
+    found = outcome(rise.value > margin and rise.p_positive() < rules.ALPHA)
+    return Evidence("DL305", question, rise.value, margin, found, brakes.n_first, 1, HALF_ROWS)
 
 
 def brake_check(brakes: Brakes | None, margin: float) -> Evidence:

@@ -124,6 +124,10 @@ _SYMPTOM_CURES: tuple[tuple[set[str], Params, str, str], ...] = (
      "most hidden units are saturated"),
     ({"DL208", "DL206", "DL209"}, {"normalization": "batch"}, "normalise between the layers",
      "gradients vanish on their way to the first layers"),
+    ({"DL215"}, {"max_grad_norm": None}, "do not clip the gradient",
+     "its norm is far above what it is clipped to, so that steps are tiny"),
+    ({"DL216"}, {"schedule": "cosine"}, "let the rate decay over the whole of training",
+     "it is under a hundredth of its highest value for most epochs"),
     ({"DL206", "DL209"}, {"module": "residual"}, "add connections that skip the layers",
      "gradients vanish on their way to the first layers"),
 )  # fmt: skip
@@ -154,8 +158,8 @@ def _rate_cures(
     if "DL201" in found:
         action = "lower the learning rate tenfold and clip the gradient"
         return [Remedy(lower | {"max_grad_norm": 1.0}, action, "fits diverged")]
-    if found & {"DL212", "DL204", "DL210"}:
-        why = "the loss jumps, or fell when training went on with a tenth of the rate"
+    if found & {"DL212", "DL210"}:
+        why = "the loss fell when training went on with a tenth of the rate, or steps are unstable"
         return [Remedy(lower, "lower the learning rate tenfold", why)]
     if "DL213" in found:
         why = "going on with three times the rate lowered the loss faster"
@@ -163,6 +167,8 @@ def _rate_cures(
     if found & {"DL202", "DL211"}:
         why = "the training loss was still falling at the last epoch"
         return [because(longer, why), because(higher, why)]
+    if "DL204" in found:
+        return [Remedy(lower, "lower the learning rate tenfold", "the loss jumps")]
     why = "the training loss stopped falling far above what is possible"
     down = Remedy(lower, "lower the learning rate tenfold", why)
     if probes is None or subject.setting("optimizer") not in ("adam", "adamw"):
@@ -221,9 +227,12 @@ def brake_cures(subject: Subject, brakes: Brakes | None) -> list[Remedy]:
 
 
 def prediction_cures(
-    subject: Subject, calibration: Estimate | None, *, sure: bool, promise: str
+    subject: Subject, calibration: Estimate | None, *, sure: bool, half: Estimate | None
 ) -> list[Remedy]:
-    """Calibration where a temperature helps, an ensemble of seeds, more rows."""
+    """Calibration where a temperature helps, an ensemble of seeds, more rows.
+
+    ``half`` is what learning half of the rows was seen to cost.
+    """
     remedies = []
     if calibration is not None and sure:
         remedies.append(
@@ -241,7 +250,9 @@ def prediction_cures(
         action = "average networks that differ in their seed"
         remedies.append(Remedy({}, action, why, does="ensemble"))
     why = "the gap between training and new rows shrinks with the number of rows"
-    remedies.append(Remedy({}, "collect more rows", f"{why}{promise}"))
+    if half is not None:
+        why += f": half of them cost {half.value:.3g} +- {half.stderr:.2g} more"
+    remedies.append(Remedy({}, "collect more rows", why))
     return remedies
 
 

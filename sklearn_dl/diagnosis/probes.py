@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_dl.diagnosis import rules
+from sklearn_dl.diagnosis.fewer_rows import few_rows
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split
 from sklearn_dl.diagnosis.references import capped_folds
@@ -28,7 +29,7 @@ from sklearn_dl.diagnosis.supersets import Beside, Reinitialised
 from sklearn_dl.diagnosis.table import Folds, Table
 from sklearn_dl.recipes import auto_batch_size, auto_max_epochs
 
-__all__ = ["Probes", "lifted_params", "run_probes", "strong_params", "wide_params"]
+__all__ = ["ByHeart", "Probes", "lifted_params", "run_probes", "strong_params", "wide_params"]
 
 Floats = NDArray[np.float64]
 Params = dict[str, Any]
@@ -43,6 +44,14 @@ MAX_EPOCHS = 400
 SAVINGS = frozenset({"n_members"})  # what a probe does to be cheap, and no remedy takes over
 MAX_BATCH = 128  # small batches make steps cheap, and the noise helps to leave plateaus
 LIFTED = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augmentation": None}
+
+
+@dataclass(frozen=True)
+class ByHeart:
+    """Training loss over that of the prior, on so many rows learnt alone."""
+
+    loss: float
+    n_rows: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class Probes:
     n_strong: int
     n_wide: int
     elsewhere: Estimate | None = None
+    by_heart: ByHeart | None = None
 
     @property
     def best_gain(self) -> Estimate:
@@ -226,6 +236,7 @@ def run_probes(
         first = bench.fit([{}])[0][1]
     a, target = bench.mean(first), row_mean(reference[train], bench.weights).value
     strong, strong_fit = bench.best(_same_class(subject, len(train), budget))
+    memory = bench.by_heart(seed) if large else None
     opened = max(a - target, 0.0)
     closed = a - max(bench.mean(strong_fit), target)
     gain = bench.gain(first, strong_fit)
@@ -268,6 +279,7 @@ def run_probes(
         bench.n_fits - n_wide,  # with those on the other folds
         n_wide,
         remedy or (None if large else unknown),
+        memory,
     )
 
 
@@ -336,6 +348,19 @@ class _Bench:
     def mean(self, fit: FoldFit) -> float:
         """Training loss."""
         return row_mean(self.known(fit.train_losses), self.weights).value
+
+    def by_heart(self, seed: int) -> ByHeart | None:
+        """The user's settings on a few rows learnt alone."""
+        whole = Job(
+            self.subject.estimator, self.table, self.train, self.test, self.subject.fit_prefix
+        )
+        few = few_rows(whole, self.subject, np.random.RandomState(seed))
+        if few is None or not self.prior_loss > 0:
+            return None
+        self.n_fits += 1
+        fit = fit_jobs([few], self.loss)[0]
+        losses = row_mean(self.known(fit.train_losses), self.table.loss_weight[few.train])
+        return ByHeart(losses.value / self.prior_loss, len(few.train))
 
     def best(self, settings: list[Params]) -> tuple[Params, FoldFit]:
         """The setting of the lowest training loss."""

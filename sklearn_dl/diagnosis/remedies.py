@@ -111,7 +111,10 @@ def _of(
     if subject.is_network:
         remedies = [replace(r, params=subject.prefixed(r.params)) for r in make()]
     if verdict is Verdict.OVERFITTING:
-        remedies += cures.prediction_cures(subject, calibration, sure="DL302" in found, promise="")
+        remedies += cures.prediction_cures(
+            subject, calibration, sure="DL302" in found,
+            half=brakes.half if brakes is not None and "DL305" in found else None,
+        )  # fmt: skip
     return remedies
 
 

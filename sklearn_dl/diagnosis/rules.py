@@ -390,11 +390,15 @@ _OPTIMIZATION_CAUSES: tuple[tuple[set[str], str], ...] = (
     ({"DL201"}, "the learning rate is too high: fits diverged"),
     ({"DL207"}, "most hidden units are dead"),
     ({"DL208"}, "most hidden units are saturated"),
+    ({"DL206", "DL209"}, "a degenerate plateau: hardly any gradient reaches the first layers"),
     ({"DL210", "DL212"}, "the learning rate is too high"),
+    ({"DL215"}, "the gradient is clipped far below its norm"),
+    ({"DL216"}, "the learning rate decays too soon"),
     ({"DL213"}, "the learning rate is too low"),
     ({"DL202", "DL211"}, "training stopped too early"),
     ({"DL204", "DL205"}, "the learning rate is too high"),
-    ({"DL206", "DL209"}, "a degenerate plateau: hardly any gradient reaches the first layers"),
+    ({"DL221"}, "training stopped at a saddle point"),
+    ({"DL214"}, "its settings do not fit even a few rows"),
 )
 #: Why the model is too simple; ``linear`` and ``narrow`` are of the configuration.
 _BIAS_CAUSES: tuple[tuple[set[str], str], ...] = (

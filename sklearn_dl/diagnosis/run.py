@@ -38,7 +38,7 @@ from sklearn_dl.diagnosis.symptoms import Symptoms, symptoms_of
 from sklearn_dl.diagnosis.table import Folds, Table
 from sklearn_dl.diagnosis.tails import Tail, heavy_tail, log_targets, robust_loss
 from sklearn_dl.diagnosis.temperature import Predicted, tempered_losses
-from sklearn_dl.diagnosis.thorough import Closer, closer_look
+from sklearn_dl.diagnosis.thorough import Closer, closer_look, saddle_of
 
 __all__ = ["Listener", "Run"]
 
@@ -119,6 +119,8 @@ class Run:
         closer = None
         if self.budget == "thorough":
             closer = self.attempt("looking closer", lambda: self.closer(fits, measured))
+        elif self.budget == "standard" and decision.verdict is Verdict.OPTIMIZATION:
+            closer = self.attempt("looking for a saddle", lambda: self.saddle(fits[0], measured))
         evidence = self.evidence(
             fits, measured, probes, symptoms, brakes, calibration, moved, ordered, tail,
             large=large, more=() if closer is None else closer.evidence,
@@ -259,7 +261,7 @@ class Run:
         return try_brakes(
             self.subject, fits, self.table, self.folds, self.loss, m,
             decided=rules.found(gap, m) and gap.value > rules.WIDE * m,
-            thorough=self.budget == "thorough", settled=rules.settled(gap, m),
+            thorough=self.budget == "thorough", settled=rules.settled(gap, m), seed=self.seed,
         )  # fmt: skip
 
     def closer(self, fits: list[FoldFit], measured: Measured) -> Closer:
@@ -267,6 +269,11 @@ class Run:
         return closer_look(
             self.subject, fits, self.table, self.folds, self.loss, measured, self.seed
         )
+
+    def saddle(self, first: FoldFit, measured: Measured) -> Closer:
+        """Whether the first fold's training stopped at a saddle point."""
+        saddle = saddle_of(self.subject, first, self.table, self.loss, measured)
+        return Closer((saddle.evidence,), () if saddle.remedy is None else (saddle.remedy,))
 
     def mismatch(self, fits: list[FoldFit], measured: Measured) -> Mismatch | None:
         """Two-sample test, and what explains C - B."""
@@ -389,6 +396,7 @@ class Run:
                 *symptom_checks(symptoms),
                 *checks.probe_checks(probes, measured.margin, needed=large),
                 checks.brake_check(brakes, measured.margin),
+                checks.half_check(brakes, measured.margin),
                 checks.overconfidence_check(calibration, measured),
                 *checks.class_checks(table.y, y_test),
                 *shift_checks(moved, n_test),

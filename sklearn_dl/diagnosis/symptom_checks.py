@@ -1,4 +1,4 @@
-"""Symptoms of training as evidence (DL204 to DL213)."""
+"""Symptoms of training as evidence (DL204 to DL213, DL215, DL216)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ __all__ = ["symptom_checks"]
 
 NEVER_LESS = 0.05  # of the training loss: a smaller fall by going on is none
 TIMES = 1.5  # a fall is more than another if it is half as much again
+STEADY = 2.0  # where ten times the rate falls so much further it is no noise
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,21 @@ def _advantage(s: Symptoms, factor: float) -> float:
     return _fall(s, factor) - (TIMES * same if same > 0 else 0.0)
 
 
+def _faster(s: Symptoms) -> float:
+    """Fall by going on with three times the rate over that by going on as before; 0: none to see.
+
+    A rate a thousand times too low moves hardly anything, with three times as much neither: there
+    the falls need not be large, but they grow with the rate, from a tenth of it on.
+    """
+    slow, same, fast = (_fall(s, factor) for factor in (0.1, 1.0, 3.0))
+    if math.isnan(same):
+        return math.nan
+    steady = same > STEADY * slow > 0
+    if fast <= 0 or not (fast > NEVER_LESS or steady):
+        return 0.0
+    return fast / same if same > 0 else math.inf
+
+
 QUESTIONS = (
     Question("DL204", "Does the training loss rise again and again (rises over its whole fall)?",
              lambda s: s.rises, 0.5, "our benchmark of planted faults"),
@@ -58,8 +74,12 @@ QUESTIONS = (
              lambda s: _fall(s, 1.0), NEVER_LESS, "a twentieth of the loss"),
     Question("DL212", "Further fall by going on with a tenth of the rate?",
              lambda s: _advantage(s, 0.1), NEVER_LESS, "a twentieth of the loss"),
-    Question("DL213", "Further fall by going on with three times the rate?",
-             lambda s: _advantage(s, 3.0), NEVER_LESS, "a twentieth of the loss"),
+    Question("DL213", "Fall by three times the rate, over that by going on as before?",
+             _faster, TIMES, "half as much again"),
+    Question("DL215", "Norm of the gradient over the norm it is clipped to?",
+             lambda s: s.clipped, 10.0, "Pascanu, Mikolov, Bengio 2013"),
+    Question("DL216", "Share of the epochs at under a hundredth of the highest learning rate?",
+             lambda s: s.decayed, 0.5, "our benchmark of planted faults"),
 )  # fmt: skip
 
 

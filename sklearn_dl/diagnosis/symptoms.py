@@ -40,6 +40,7 @@ CONTINUED = (0.1, 1.0, 3.0)  # times the rate
 LONGER = 0.2  # of the epochs, at least 5 and at most 50
 SATURATED = 0.01  # of the largest slope of the activation
 ON_ROWS = 0.9  # on this share of the rows
+STOPPED = 0.01  # of its highest value: a rate that hardly moves the weights any more
 MAX_PARAMETERS = 20_000  # the sharpness of more is left to the thorough budget
 MAX_ROWS = 1000  # activations, gradients and sharpness are means
 
@@ -67,6 +68,11 @@ class Symptoms:
         Factor on the rate -> relative fall of the training loss by going on.
     n_rows, n_fits : int
         Rows looked at; fits that going on is worth, rounded up.
+    clipped : float
+        Median norm of the gradient over the norm it is cut to, for an optimizer whose steps grow
+        with the gradient (those of the adaptive ones do not).
+    decayed : float
+        Share of the epochs at less than a hundredth of the highest learning rate.
     """
 
     first_loss: float
@@ -79,6 +85,8 @@ class Symptoms:
     continued: dict[float, float]
     n_rows: int
     n_fits: int
+    clipped: float = math.nan
+    decayed: float = math.nan
 
 
 def symptoms_of(subject: Subject, fitted: Any, table: Table, prior_loss: float) -> Symptoms | None:
@@ -107,6 +115,8 @@ def symptoms_of(subject: Subject, fitted: Any, table: Table, prior_loss: float) 
         _going_on(core, X, y, table.fit_weight),
         len(table),
         1,
+        _clipped(core, norms),
+        _decayed(np.asarray(history["learning_rate"], dtype=np.float64)),
     )
 
 
@@ -143,6 +153,17 @@ def _first_loss(core: Any, losses: Floats, prior_loss: float) -> float:
     if loss == "mse" and hasattr(core, "classes_"):
         return math.nan
     return float(losses[0]) / prior_loss
+
+
+def _clipped(core: Any, norms: Floats) -> float:
+    limit = core.max_grad_norm
+    if core.optimizer != "sgd" or limit is None or not len(norms):
+        return math.nan
+    return float(np.median(norms)) / float(limit)
+
+
+def _decayed(rates: Floats) -> float:
+    return float((rates < STOPPED * rates.max()).mean()) if len(rates) else math.nan
 
 
 def loss_rises(losses: Floats) -> float:

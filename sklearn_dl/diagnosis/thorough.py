@@ -41,6 +41,7 @@ __all__ = [
     "rate_check",
     "resilience_checks",
     "saddle_check",
+    "saddle_of",
     "tried_checks",
 ]
 
@@ -83,11 +84,8 @@ def closer_look(
     """
     first = fits[0]
     learnt, held_out = table.take(first.train), table.take(first.test)
-    inside = None
-    if subject.is_network and first.fitted is not None:
-        inside = network_inside(first.fitted, learnt)
-    reference = _reference(subject, measured)
-    saddle = saddle_check(first.fitted, inside, learnt, held_out, loss, reference, measured.margin)
+    inside = _inside(subject, first, learnt)
+    saddle = saddle_of(subject, first, table, loss, measured)
     rate, better = rate_check(inside, seed)
     tried = tried_checks(subject, fits, table, folds, loss, measured.margin, better)
     noise = resilience_checks(first.fitted, learnt, held_out, seed)
@@ -105,7 +103,23 @@ class Tried:
     remedy: Remedy | None = None
 
 
+def _inside(subject: Subject, fit: FoldFit, learnt: Table) -> tuple[Any, Any, Any] | None:
+    """The fold's network with what reaches it; None where there is none of ours."""
+    if not subject.is_network or fit.fitted is None:
+        return None
+    return network_inside(fit.fitted, learnt)
+
+
 # --- the saddle ---------------------------------------------------------------------------------
+
+
+def saddle_of(
+    subject: Subject, fit: FoldFit, table: Table, loss: RowLoss, measured: Measured
+) -> Tried:
+    """`saddle_check` of a fold's network."""
+    learnt, held_out = table.take(fit.train), table.take(fit.test)
+    inside, reference = _inside(subject, fit, learnt), _reference(subject, measured)
+    return saddle_check(fit.fitted, inside, learnt, held_out, loss, reference, measured.margin)
 
 
 def saddle_check(
