@@ -18,7 +18,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
 from sklearn_dl.losses import Link
-from sklearn_dl.nn import EMBEDDING_SIZE, STRONG, Architecture, PlainEnsemble, build
+from sklearn_dl.nn import EMBEDDING_SIZE, PERIODIC, STRONG, Architecture, PlainEnsemble, build
 from sklearn_dl.nn.replicated import can_be_stacked
 from sklearn_dl.optimizers import OptimizerSpec, optimizer_spec
 from sklearn_dl.recipes import N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
@@ -79,7 +79,7 @@ PREDICTION_ROWS = 8192
 
 Encoder: TypeAlias = TabularEncoder | ImageEncoder
 Bins: TypeAlias = "tuple[tuple[int, ...], NDArray[np.float64]]"
-"""Encoded columns with a piecewise-linear encoding, and slope, offset and mean of its bins."""
+"""Encoded columns of numbers that the network encodes, and slope, offset and mean of their bins."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,7 @@ def architecture_of(
         estimator.normalization,
         binned=bins[0],
         n_bins=bins[1].shape[2],
+        periodic=PERIODIC if bins[0] and is_periodic(estimator) else (0, 0),
         n_levels=n_levels,
         embedding_size=EMBEDDING_SIZE if n_levels else 0,
         n_members=n_members,
@@ -262,11 +263,11 @@ def embedded_levels(encoder: Encoder) -> tuple[int, ...]:
 
 
 def piecewise_bins(estimator: Any, encoder: Encoder, rows: Rows) -> Bins:
-    """Columns with bins and their bins, none where the module reads none."""
+    """Numbers that the module encodes and their bins, none where it has none."""
     if not is_strong(estimator.module) or isinstance(encoder, ImageEncoder):
         return (), np.zeros((3, 0, 0))
     columns, bins = encoder.piecewise_bins(*rows.for_statistics())
-    return columns, bins
+    return columns, bins[:, :, :0] if is_periodic(estimator) else bins
 
 
 def n_members_of(estimator: Any, optimizer: OptimizerSpec) -> int:
@@ -284,8 +285,13 @@ def n_members_of(estimator: Any, optimizer: OptimizerSpec) -> int:
 
 
 def is_strong(module: Any) -> bool:
-    """Whether the module reads piecewise-linear encodings and is an ensemble by default."""
+    """Whether the module encodes numbers and levels itself and is an ensemble by default."""
     return isinstance(module, str) and module in STRONG
+
+
+def is_periodic(estimator: Any) -> bool:
+    """Whether the module embeds numbers by waves in place of bins."""
+    return isinstance(estimator.module, str) and estimator.module == "periodic"
 
 
 def member_folds(

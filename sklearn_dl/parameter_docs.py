@@ -20,19 +20,22 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
     dropout : float in [0, 1), default=0.1
         Share of hidden units zeroed at each training step (Srivastava et al. 2014), row by row; the
         same units for all rows where one batch holds them all.
-    module : {"auto", "ensemble", "mlp", "residual", "cnn"} or callable, default="auto"
+    module : {"auto", "ensemble", "periodic", "mlp", "residual", "cnn"} or callable, default="auto"
         "auto": the measured best, now "ensemble": networks of ``hidden_layer_sizes`` that read
         numbers beside their piecewise-linear encoding (Gorishniy et al. 2022), and categories of
         more than 128 levels as vectors they learn (not with ``augmentation``), and average their
-        predictions. "mlp": the plain network of ``hidden_layer_sizes``. "residual": a linear map to
-        the first hidden size, then a residual block a hidden size. "cnn": for images, a block of a
-        3 x 3 convolution and a pooling for each of ``channels``, then the plain network. A callable
+        predictions. "periodic": the same with waves of learnt frequencies (Gorishniy et al. 2022)
+        in place of the piecewise-linear encoding. "mlp": the plain network of
+        ``hidden_layer_sizes``. "residual": a linear map to the first hidden size, then a residual
+        block a hidden size. "cnn": for images, a block of a 3 x 3 convolution and a pooling for
+        each of ``channels``, then the plain network. A callable
         ``(n_features, n_outputs) -> torch.nn.Module`` maps (n, n_features) to (n, n_outputs).
     n_members : int or "auto", default="auto"
         Networks trained together, whose predictions are averaged. With ``max_epochs="auto"`` each
         leaves out one fold of the rows, and the weights kept are those of the epoch that lost least
-        on the rows left out, unless ``early_stopping`` decides. "auto": 5 for "auto" and
-        "ensemble", 1 for other modules, and 1 with callbacks or an optimizer that mixes parameters.
+        on the rows left out, unless ``early_stopping`` decides. "auto": 5 for "auto",
+        "ensemble" and "periodic", 1 for other modules, and 1 with callbacks or an optimizer that
+        mixes parameters.
     input_shape : tuple (channels, height, width) or None, default=None
         Shape of one image, where X is images as rows of pixels (channel by channel) or is not of
         shape (n, channels, height, width). Any module then takes images; all channels are scaled to

@@ -60,7 +60,10 @@ def test_chain_gradient_is_autograd_s(activation: str, name: str) -> None:
 
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 3)])
 @pytest.mark.parametrize("n_bins", [0, 2])
-def test_chain_reaches_the_vectors_of_levels(hidden: tuple[int, ...], n_bins: int) -> None:
+@pytest.mark.parametrize("periodic", [(0, 0), (3, 2)])
+def test_chain_reaches_the_vectors_of_levels_and_waves(
+    hidden: tuple[int, ...], n_bins: int, periodic: tuple[int, int]
+) -> None:
     loss, _ = LOSSES["cross-entropy"]
     x, target, share = problem(loss)
     x[..., 3:] = torch.randint(4, x[..., 3:].shape, generator=torch.Generator().manual_seed(1))
@@ -70,8 +73,9 @@ def test_chain_reaches_the_vectors_of_levels(hidden: tuple[int, ...], n_bins: in
         OUTPUTS,
         hidden,
         "tanh",
-        binned=(0, 2) if n_bins else (),
+        binned=(0, 2) if n_bins or periodic[1] else (),
         n_bins=n_bins,
+        periodic=periodic,
         n_levels=(3, 4),
         embedding_size=2,
     )

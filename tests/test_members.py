@@ -189,6 +189,21 @@ def test_codes_go_to_networks_that_embed_them_alone(settings):
     assert np.isin(fitted.encode(X)[:, 1:], (0, 1)).all()
 
 
+# waves of numbers
+
+
+def test_waves_follow_what_turns_often():
+    rng = np.random.RandomState(0)
+    X = np.c_[rng.uniform(-1, 1, 600), rng.normal(size=600), np.ones(600)]
+    y = np.sin(8 * X[:, 0]) + X[:, 1]
+    scores = {}
+    for module in ("periodic", "mlp"):
+        fitted = DLRegressor(module=module, random_state=0).fit(X[:400], y[:400])
+        scores[module] = fitted.score(X[400:], y[400:])
+        assert fitted.encode(X).shape == (600, 3)
+    assert scores["periodic"] > 0.95 > scores["mlp"] + 0.1
+
+
 # piecewise-linear encoding
 
 

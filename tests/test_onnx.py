@@ -50,7 +50,7 @@ def _check(estimator, X, folder):
 NETWORKS = {
     **{
         f"{module} {activation}": {"module": module, "activation": activation}
-        for module in ("auto", "mlp", "residual")
+        for module in ("auto", "periodic", "mlp", "residual")
         for activation in ("relu", "gelu", "silu", "selu", "tanh", "sigmoid", "identity")
     },
     **{
@@ -159,13 +159,13 @@ NEW = {
 
 @pytest.mark.parametrize("preprocessing", ["auto", "standard"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("module", ["auto", "mlp"])
+@pytest.mark.parametrize("module", ["auto", "periodic", "mlp"])
 def test_every_kind_of_column_is_encoded_the_same(preprocessing, dtype, module, tmp_path):
     X, y = _frame()
     settings = {"preprocessing": preprocessing, "dtype": dtype, "module": module}
     fitted = DLRegressor(**SMALL, **settings).fit(X, y)
     assert len(fitted.encoder_.rare_columns_) == (module == "mlp")
-    assert len(fitted.encoder_.coded_columns_) == (module == "auto")
+    assert len(fitted.encoder_.coded_columns_) == (module != "mlp")
     _check(fitted, X, tmp_path)
     new = X.iloc[:3].copy()
     for name, values in NEW.items():

@@ -5,11 +5,13 @@ from sklearn_dl.nn.backprop import Chain
 from sklearn_dl.nn.ensemble import PlainEnsemble
 from sklearn_dl.nn.layers import ACTIVATIONS, Batch, Stacked
 from sklearn_dl.nn.levels import EMBEDDING_SIZE
+from sklearn_dl.nn.periodic import PERIODIC
 
 __all__ = [
     "ACTIVATIONS",
     "EMBEDDING_SIZE",
     "MODULES",
+    "PERIODIC",
     "STRONG",
     "Architecture",
     "Batch",

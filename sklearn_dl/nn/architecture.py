@@ -29,17 +29,18 @@ from sklearn_dl.nn.layers import (
     StackedLinear,
 )
 from sklearn_dl.nn.levels import StackedLevels
+from sklearn_dl.nn.periodic import StackedPeriodic
 from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.nn.rising import StackedRising
 
 __all__ = ["MODULES", "STRONG", "Architecture", "build"]
 
-MODULES = ("auto", "mlp", "residual", "ensemble", "cnn")
+MODULES = ("auto", "mlp", "residual", "ensemble", "periodic", "cnn")
 #: Numbers of a feature map that are held at once in a prediction: 64 MiB of float32.
 MAP_NUMBERS = 2**24
-#: Those that read piecewise-linear encodings and, unless told otherwise, have several members.
-STRONG = frozenset({"auto", "ensemble"})
+#: Those that encode numbers and levels themselves and, unless told otherwise, have several members.
+STRONG = frozenset({"auto", "ensemble", "periodic"})
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ class Architecture:
     activation : str or callable
     normalization : {None, "batch", "layer"}
     binned : tuple of int
-        Inputs that have a piecewise-linear encoding, where ``module`` is one of ``STRONG``.
+        Numbers that are encoded, where ``module`` is one of ``STRONG``.
     n_bins : int
-        Bins of each.
+        Bins of the piecewise-linear encoding of each.
+    periodic : tuple (n_frequencies, size)
+        Of the periodic embedding of each; 0, 0 without.
     n_levels : tuple of int
         The last inputs are codes of so many levels each, where ``module`` is one of ``STRONG``.
     embedding_size : int
@@ -83,6 +86,7 @@ class Architecture:
     normalization: str | None = None
     binned: tuple[int, ...] = ()
     n_bins: int = 0
+    periodic: tuple[int, int] = (0, 0)
     n_levels: tuple[int, ...] = ()
     embedding_size: int = 0
     n_members: int = 1
@@ -99,8 +103,10 @@ class Architecture:
     @property
     def n_parameters(self) -> int:
         """Learnable numbers of a shipped module of plain layers; an estimate otherwise."""
-        vectors = sum(self.n_levels) * self.embedding_size
-        return self.n_members * (vectors + sum(size for _, size in _products(self)))
+        n_frequencies, size = self.periodic
+        encodings = sum(self.n_levels) * self.embedding_size
+        encodings += len(self.binned) * (n_frequencies + (2 * n_frequencies + 1) * size)
+        return self.n_members * (encodings + sum(size for _, size in _products(self)))
 
     def rows_at_once(self, most: int) -> int:
         """Rows to predict at a time, ``most`` at most: the maps of images want memory."""
@@ -130,13 +136,16 @@ def _products(a: Architecture) -> list[tuple[int, int]]:
             n_in = n_out
         h, w = _cells(*maps[-1][1:])
         width = n_in * h * w
+    if a.periodic[1]:
+        found.append((2 * len(a.binned) * a.periodic[0] * a.periodic[1], 0))
     sizes = (width, *a.hidden_layer_sizes, a.n_outputs)
     return found + [((n_in + 1) * n_out, (n_in + 1) * n_out) for n_in, n_out in pairwise(sizes)]
 
 
 def _width(a: Architecture) -> int:
     """Inputs of the first linear layer of a table's network."""
-    return a.n_features + len(a.binned) * a.n_bins + len(a.n_levels) * (a.embedding_size - 1)
+    numbers = len(a.binned) * (a.n_bins + a.periodic[1])
+    return a.n_features + numbers + len(a.n_levels) * (a.embedding_size - 1)
 
 
 def _cells(height: int, width: int) -> tuple[int, int]:
@@ -267,6 +276,8 @@ def _member(a: Architecture, n_models: int) -> list[Stacked]:
     layers: list[Stacked] = []
     if a.n_levels:
         layers.append(StackedLevels(n_models, a.n_levels, a.embedding_size))
+    if a.binned and a.periodic[1]:
+        layers.append(StackedPeriodic(n_models, a.binned, *a.periodic))
     if n_silent:
         layers.append(StackedPiecewise(n_models, a.binned, a.n_bins))
     width, gain = _width(a), 1.0
@@ -337,6 +348,7 @@ def _cnn(a: Architecture, n_models: int) -> list[Stacked]:
 _LAYERS: dict[str, Callable[[Architecture, int], list[Stacked]]] = {
     "auto": _member,
     "ensemble": _member,
+    "periodic": _member,
     "mlp": _mlp,
     "residual": _residual,
     "cnn": _cnn,

@@ -16,6 +16,7 @@ from torch import Tensor
 from sklearn_dl.nn.architecture import Activation, Sequence
 from sklearn_dl.nn.layers import Batch, Stacked, StackedDropout, StackedLinear
 from sklearn_dl.nn.levels import StackedLevels
+from sklearn_dl.nn.periodic import StackedPeriodic
 from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.rising import StackedRising
 
@@ -65,14 +66,12 @@ class Chain:
     def backward(self, gradient: Tensor) -> None:
         """From the gradient at the outputs to the ``grad`` of each parameter, overwritten."""
         first = next(layer for layer in self._layers if isinstance(layer, StackedLinear))
-        head = self._layers[0]
         for layer, (kept, out) in zip(reversed(self._layers), reversed(self._tape), strict=True):
             if isinstance(layer, StackedLinear):
                 assert kept is not None
                 below = layer.backward(kept, gradient, inputs=layer is not first)
                 if below is None:
-                    if isinstance(head, StackedLevels):
-                        self._reach_levels(head, first, gradient)
+                    self._reach_encodings(first, gradient)
                     break
                 gradient = below
             elif isinstance(layer, StackedRising):
@@ -84,17 +83,19 @@ class Chain:
                 gradient = gradient * kept
         self._tape = []
 
-    def _reach_levels(self, levels: StackedLevels, first: StackedLinear, gradient: Tensor) -> None:
-        """Carry on to the vectors alone: no other input of the first layer is learnt."""
-        codes, encoded = self._tape[0]
-        assert codes is not None
-        end = encoded.shape[2]
-        weight = first.weight[:, end - levels.width : end]
-        levels.backward(codes, torch.bmm(gradient, weight.mT))
+    def _reach_encodings(self, first: StackedLinear, gradient: Tensor) -> None:
+        """Carry on to what encodings add, behind what they read: no other input is learnt."""
+        for layer, (x, out) in zip(self._layers, self._tape, strict=True):
+            if not _is_encoding(layer):
+                break
+            if isinstance(layer, StackedLevels | StackedPeriodic):
+                assert x is not None
+                weight = first.weight[:, out.shape[2] - layer.width : out.shape[2]]
+                layer.backward(x, torch.bmm(gradient, weight.mT))
 
 
 def _is_encoding(layer: Stacked) -> bool:
-    return isinstance(layer, StackedLevels | StackedPiecewise)
+    return isinstance(layer, StackedLevels | StackedPeriodic | StackedPiecewise)
 
 
 def _is_plain(layer: Stacked) -> bool:

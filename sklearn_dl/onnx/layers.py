@@ -74,6 +74,21 @@ def _piecewise(graph: Graph, layer: Any, x: str) -> str:
     return graph.columns([x, graph.add("Flatten", bent, axis=1)])
 
 
+def _periodic(graph: Graph, layer: Any, x: str) -> str:
+    """``[x, relu(W [cos, sin](2 pi c x_j) + b)]`` for some columns j."""
+    picked = graph.add("Gather", x, graph.constant(_array(layer.columns), np.int64), axis=1)
+    picked = graph.add("Unsqueeze", picked, graph.constant([-1], np.int64))
+    angle = graph.add("Mul", picked, graph.constant(2 * np.pi * _array(layer.frequency)))
+    # runtimes have Cos in float32 only
+    quarter = graph.add("CastLike", graph.constant(np.pi / 2), angle)
+    parts = [graph.add("Sin", graph.add("Add", angle, quarter)), graph.add("Sin", angle)]
+    waves = graph.add("Transpose", graph.add("Concat", *parts, axis=2), perm=[1, 0, 2])
+    mapped = graph.add("MatMul", waves, graph.constant(_array(layer.weight)))
+    mapped = graph.add("Relu", graph.add("Add", mapped, graph.constant(_array(layer.bias))))
+    rows = graph.add("Transpose", mapped, perm=[1, 0, 2])
+    return graph.columns([x, graph.add("Flatten", rows, axis=1)])
+
+
 def _levels(graph: Graph, layer: Any, x: str) -> str:
     """The vectors of the last columns; that of code 0, before those of all levels, is zero."""
     table, k = _array(layer.table), len(layer.first)
@@ -191,6 +206,7 @@ _EMITTERS: dict[type[nn.Module], Emitter] = {
 _OUR_EMITTERS: dict[str, Emitter] = {
     "PlainResidual": _residual,
     "PlainLevels": _levels,
+    "PlainPeriodic": _periodic,
     "PlainPiecewise": _piecewise,
     "PlainEnsemble": _ensemble,
     "PlainRising": _rising,
