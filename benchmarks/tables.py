@@ -248,9 +248,8 @@ def run(peers: Iterable[str], tables: Iterable[str], args: argparse.Namespace) -
     for table in tables:
         X, y, classes = read(args.data, table)
         for peer in peers:
-            for repeat, (train, test) in enumerate(splits(len(y), args.cap)):
-                if peer in SLOW and repeat >= SLOW_REPEATS:
-                    break
+            most = SLOW_REPEATS if peer in SLOW else args.repeats
+            for repeat, (train, test) in list(enumerate(splits(len(y), args.cap)))[:most]:
                 if (peer, table, args.cap, repeat) in known:
                     continue
                 record: dict[str, Any] = {
@@ -429,6 +428,7 @@ def main() -> None:
     parser.add_argument("--half", choices=["tuned", "untouched", "both"], default="both")
     parser.add_argument("--tables", nargs="*", help="only these")
     parser.add_argument("--cap", type=int, default=4000, help="train rows at most")
+    parser.add_argument("--repeats", type=int, help="splits of a table at most")
     parser.add_argument("--report", action="store_true", help="print the cache, run nothing")
     parser.add_argument("--plot", type=Path, help="write the critical-difference diagram here")
     args = parser.parse_args()
