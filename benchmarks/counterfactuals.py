@@ -293,12 +293,15 @@ def _variance(case: Case, judge: Judge, learn: Any, choose: Any, confirm: Any) -
 
 def right_verdicts(t: dict[str, Any]) -> list[str]:
     """All verdicts that what was measured allows; one only where the case is decisive."""
-    m, f = t["margin"], t["F"]
-    large, over = t["A"] - f, t["B"] - max(t["A"], f)
+    m, f, held_back = t["margin"], t["F"], _surely_held_back(t)
+    best = min(f, t["B"] - held_back)  # whoever was trained here may be the best known
+    large, over = t["A"] - f, t["B"] - max(t["A"], best)
     shift = 0.0 if t["C"] is None else t["C"] - t["B"]
-    if t["prior"] - f < max(0.05 * t["prior"], 0.02) and shift < LOW * m and large < HIGH * m:
-        sure = t["prior"] - f < 0.5 * max(0.05 * t["prior"], 0.02)
-        return ["no_signal"] if sure else ["good", "inconclusive", "no_signal"]
+    if t["prior"] - best < max(0.05 * t["prior"], 0.02) and shift < LOW * m and large < HIGH * m:
+        sure = t["prior"] - best < 0.5 * max(0.05 * t["prior"], 0.02)
+        # A network that a brake improves is not healthy, though there be nothing to learn.
+        over = {"overfitting"} if held_back > HIGH * m else set()
+        return sorted(({"no_signal"} if sure else {"good", "inconclusive", "no_signal"}) | over)
     first: set[str] = set()
     if large > LOW * m:
         closed = (t["A"] - max(t["A_optimization"], f)) / large
@@ -324,6 +327,12 @@ def right_verdicts(t: dict[str, Any]) -> list[str]:
     if large > LOW * m:
         allowed |= first | {"good", "inconclusive"}
     return _weigh(allowed, max(over, braked, large), moved, shift, helps, m)
+
+
+def _surely_held_back(t: dict[str, Any]) -> float:
+    """Gain of the best brake on fresh rows, 0 where it may be that of a few rows."""
+    gain = t["gains"].get("regularised", 0.0)
+    return gain if gain > max(0.0, 2 * t["gains"].get("unsure", 0.0)) else 0.0
 
 
 def _weigh(

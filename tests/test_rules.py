@@ -10,6 +10,7 @@ from scipy import stats
 
 from sklearn_dl.diagnosis.rules import (
     ALPHA,
+    LIKELY,
     SHIFT_SCALE,
     SHIFTED,
     Findings,
@@ -54,7 +55,8 @@ def findings(**changes):
 def expected(f):
     """The flow restated as the course draws it, independently of the code's order of cases."""
     if f.diverged_share >= 0.5:
-        return "optimization"
+        unhelped = f.training in (LARGE, LARGER, OPEN) and f.optimization_share == 0.1
+        return "model_bias" if unhelped else "optimization"
     large = {name: g in (LARGE, LARGER) for name, g in gaps(f).items()}
     size = {name: g.value for name, g in gaps(f).items()}
     if large["training"] and not (large["mismatch"] and size["mismatch"] > size["training"]):
@@ -273,6 +275,23 @@ def test_what_loses_to_another_model_and_did_not_fit_its_rows_has_a_large_traini
     assert decision.verdict == verdict
     if verdict == "optimization":
         assert max(decision.probabilities, key=decision.probabilities.get) == verdict
+
+
+@pytest.mark.parametrize(
+    ("training", "verdict"),
+    [
+        (Gap(3 * M, 1.2 * M, 0.06, 6 * M), "optimization"),  # 0.06 is no proof, but hardly a doubt
+        (Gap(1.5 * M, M, 0.1, 4 * M), "inconclusive"),  # 0.7 is no more than a guess
+        (Gap(0.0, 0.8 * M, 0.5, 2.1 * M), "inconclusive"),  # good at 0.9: that must be earned
+    ],
+)
+def test_a_cause_that_is_likely_enough_is_named_and_good_is_earned(training, verdict):
+    f = findings(training=training, optimization_share=0.95, optimization_share_stderr=0.01)
+    decision = decide(f)
+    assert decision.verdict == verdict
+    assert (decision.rows_to_settle is None) == (verdict == "optimization")
+    p = decision.probabilities
+    assert (max(p.values()) >= LIKELY) == (training.value != 1.5 * M)
 
 
 @pytest.mark.parametrize(

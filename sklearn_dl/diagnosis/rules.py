@@ -39,6 +39,7 @@ MARGIN_SHARE = 0.05  # a gap below 5 % of what can be learnt is not worth mendin
 MARGIN_FLOOR = 0.01  # nor one below 0.01 (nats, or a share of Var(y))
 GOOD_FACTOR = 2.0  # `good` is earned when every upper limit lies below 2 m
 HALF = 0.5  # a cause must explain half of a gap to be called its cause
+LIKELY = 0.85  # a cause so likely is named though no gap is shown by itself; `good` is earned
 DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: two to one)
 CLOSED = 0.9  # nor for a larger network where the same one closes so much
 SURE = 0.01  # level of what is looked at beside the three gaps: brakes, temperature, probes
@@ -226,15 +227,19 @@ def decide(f: Findings) -> Decision:
     -------
     Decision
     """
-    verdict = _verdict(f)
+    verdict, probabilities = _verdict(f), _probabilities(f)
+    if verdict is Verdict.INCONCLUSIVE:
+        likeliest = max(probabilities, key=lambda v: probabilities[v])
+        if likeliest is not Verdict.GOOD and probabilities[likeliest] >= LIKELY:
+            verdict = likeliest
     rows = _rows_to_settle(f) if verdict is Verdict.INCONCLUSIVE else None
-    return Decision(verdict, _probabilities(f), _later(f, verdict), rows)
+    return Decision(verdict, probabilities, _later(f, verdict), rows)
 
 
 def _verdict(f: Findings) -> Verdict:
     m = f.margin
     if f.diverged_share >= HALF:
-        return Verdict.OPTIMIZATION
+        return _diverged_cause(f)
     shifted = f.mismatch if f.mismatch is not None and found(f.mismatch, m) else None
     if large(f):
         if shifted is not None and shifted.value > f.training.value:
@@ -436,6 +441,12 @@ def cause(
     return None
 
 
+def _diverged_cause(f: Findings) -> Verdict:
+    """Optimization, unless a strong optimizer closed little: then it is held back as well."""
+    measured = f.optimization_share is not None and f.training.value > f.margin
+    return _training_cause(f.optimization_share) if measured else Verdict.OPTIMIZATION
+
+
 def _no_signal(f: Findings) -> bool:
     """Whether nobody predicts better than the prior, nor the network once it is held back.
 
@@ -504,7 +515,8 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     zero = dict.fromkeys(Verdict, 0.0)
     slips = {Verdict(name): SLIP * share for name, share in SHARES.items()}
     if f.diverged_share >= HALF:
-        return zero | slips | {Verdict.OPTIMIZATION: 1 - SLIP + slips[Verdict.OPTIMIZATION]}
+        likeliest = _diverged_cause(f)
+        return zero | slips | {likeliest: 1 - SLIP + slips[likeliest]}
     training, estimation, mismatch, signal, braking, calibration, remedy, total = (
         _draws(gap, axis, n)
         for axis, gap in enumerate(

@@ -58,7 +58,7 @@ def _training_step(m: Measured, decision: Decision) -> Step:
     if found:
         return Step(question, f"Yes: {best} on rows it never saw.")
     if decision.verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
-        return Step(question, f"Yes: {_large_otherwise(m, best)}.")
+        return Step(question, _large_otherwise(m, best))
     if settled:
         return Step(question, f"No: {best} on rows it never saw.")
     return Step(
@@ -69,15 +69,13 @@ def _training_step(m: Measured, decision: Decision) -> Step:
 
 
 def _large_otherwise(m: Measured, best: str) -> str:
-    """Why the training loss is large where A - F alone does not show it."""
+    """Why the training loss is called large where A - F alone does not show it."""
     total = m.claims.get("total")
-    if total is not None and rules.found(total, m.margin):
-        return (
-            f"{best} on rows it never saw, {number(total.value)} less than this network there, "
-            "which has not fitted its own rows better either"
-        )
+    if total is None or not rules.found(total, m.margin):
+        return f"Probably, by the probes and the fits: {best} on rows it never saw."
     return (
-        f"{best} on rows it never saw, and the probes or diverged fits show that less is possible"
+        f"Yes: {best} on rows it never saw, {number(total.value)} less than this network there, "
+        "which has not fitted its own rows better either."
     )
 
 
@@ -97,7 +95,8 @@ def _test_step(m: Measured, decision: Decision) -> Step:
     found = any(rules.found(g, m.margin) for g in gaps)
     settled = rules.settled(gaps[0], m.margin)
     settled &= rules.not_mismatched(m.claims.get("mismatch"), m.margin)
-    answer = "Yes" if found else "No" if settled else "Cannot tell"
+    said = decision.verdict in (Verdict.OVERFITTING, Verdict.MISMATCH)
+    answer = "Yes" if found else "Probably" if said else "No" if settled else "Cannot tell"
     tail = ""
     if decision.verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
         answer = answer if found else "Not asked yet"
