@@ -31,7 +31,8 @@ from scoring import confusion, probability_scores, scores
 
 from sklearn_dl import diagnose
 from sklearn_dl.diagnosis import references
-from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, decide
+from sklearn_dl.diagnosis.gaps import Gap
+from sklearn_dl.diagnosis.rules import Decision, Findings, decide
 
 #: Obvious ones, one a cause, on generated rows.
 SMALL = [("rings", "linear", 0), ("parity", "slow rate", 2), ("noisy classes", "few rows", 1),

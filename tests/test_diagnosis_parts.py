@@ -27,6 +27,7 @@ from sklearn_dl.diagnosis import checks, ledger, reference_models, references
 from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fewer_rows import few_rows, half_of
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
 from sklearn_dl.diagnosis.probes import (
     ByHeart,
@@ -38,7 +39,7 @@ from sklearn_dl.diagnosis.probes import (
 )
 from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.row_losses import LogLoss, SquaredError
-from sklearn_dl.diagnosis.rules import Decision, Gap, Verdict, cause, may_be_large
+from sklearn_dl.diagnosis.rules import Decision, Verdict, may_be_large
 from sklearn_dl.diagnosis.statistics import (
     Estimate,
     holm,
@@ -47,6 +48,7 @@ from sklearn_dl.diagnosis.statistics import (
     row_mean,
     welch_difference,
 )
+from sklearn_dl.diagnosis.subcauses import cause
 from sklearn_dl.diagnosis.subject import find_subject, seeded
 from sklearn_dl.diagnosis.supersets import Reinitialised
 from sklearn_dl.diagnosis.symptom_checks import symptom_checks

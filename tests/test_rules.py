@@ -8,22 +8,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sklearn_dl.diagnosis.gaps import SHIFT_SCALE, SHIFTED, Gap, shift_given
 from sklearn_dl.diagnosis.rules import (
     ALPHA,
     LIKELY,
-    SHIFT_SCALE,
-    SHIFTED,
     Findings,
-    Gap,
     Verdict,
-    cause,
     decide,
     found,
     margin,
     no_signal_limit,
     settled,
-    shift_given,
 )
+from sklearn_dl.diagnosis.subcauses import cause
 
 M = 0.05
 SIGNAL = Gap(0.5, 0.01, 0.0, 0.52)

@@ -17,10 +17,10 @@ from scipy import stats
 
 from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.brakes import Brakes
+from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Measured
 from sklearn_dl.diagnosis.mismatch import shift_claim
 from sklearn_dl.diagnosis.probes import Probes
-from sklearn_dl.diagnosis.rules import Gap
 from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.tails import HEAVY, MIN_ROWS, Tail
 

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sklearn_dl.diagnosis.rules import ALPHA, Gap, margin
+from sklearn_dl.diagnosis.gaps import Gap
+from sklearn_dl.diagnosis.rules import ALPHA, margin
 from sklearn_dl.diagnosis.statistics import (
     Estimate,
     holm,

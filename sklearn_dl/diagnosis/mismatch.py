@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sklearn_dl.diagnosis import references, rules, splits
+from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Measured
-from sklearn_dl.diagnosis.rules import Gap
 from sklearn_dl.diagnosis.shift import (
     Explained,
     TwoSample,

@@ -17,7 +17,8 @@ from sklearn_dl.diagnosis.ledger import Measured
 from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.remedies import Gain, Remedy
 from sklearn_dl.diagnosis.row_losses import RowLoss
-from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict, cause
+from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict
+from sklearn_dl.diagnosis.subcauses import cause
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.table import Folds, Table
 from sklearn_dl.diagnosis.trying import try_out

@@ -19,21 +19,21 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import expit, log_ndtr, ndtr, ndtri
+from scipy.special import ndtr
+
+from sklearn_dl.diagnosis.gaps import Gap, shift_given
 
 __all__ = [
     "Decision",
     "Findings",
-    "Gap",
     "Verdict",
-    "cause",
     "decide",
     "found",
     "margin",
     "settled",
 ]
 
-# Thresholds, each with its source; no other file holds one that decides a verdict.
+# Thresholds, each with its source; beside what `gaps` believes of a shift they decide a verdict.
 ALPHA = 0.05  # family-wise level of the three claims (Holm)
 MARGIN_SHARE = 0.05  # a gap below 5 % of what can be learnt is not worth mending
 MARGIN_FLOOR = 0.01  # nor one below 0.01 (nats, or a share of Var(y))
@@ -44,8 +44,6 @@ DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: tw
 CLOSED = 0.9  # nor for a larger network where the same one closes so much
 SURE = 0.01  # level of what is looked at beside the three gaps: brakes, temperature, probes
 UNLIKELY = 1 / 3  # a mismatch above the margin that is not even half as likely as none
-SHIFTED = 0.5  # prior probability that test rows differ at all: most are held out at random
-SHIFT_SCALE = 10.0  # in margins: then it costs about half of what can be learnt (half-normal)
 WIDE = 3.0  # in margins: an estimation gap so large is overfitting though no brake was found
 NO_SIGNAL_SHARE = 0.05  # no reference can be more than 5 % of the prior's loss below the prior
 
@@ -89,26 +87,6 @@ _MEANING = {
     Verdict.NO_SIGNAL: "no model tried predicts better than the prior: nothing to learn was found",
     Verdict.INCONCLUSIVE: "the rows are too few to tell",
 }
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A difference of two losses.
-
-    Attributes
-    ----------
-    value, stderr : float
-        Estimate (may be negative) and its standard error, in loss units.
-    p : float
-        Holm-adjusted one-sided p-value of "not above zero".
-    upper : float
-        One-sided upper 95 % limit.
-    """
-
-    value: float
-    stderr: float
-    p: float
-    upper: float
 
 
 @dataclass(frozen=True)
@@ -346,99 +324,11 @@ def not_mismatched(gap: Gap | None, m: float) -> bool:
     return shift_given(gap, m).above(m) < UNLIKELY
 
 
-@dataclass(frozen=True)
-class Shift:
-    """What is believed of C - B: none with some probability, else a normal cut off at zero."""
-
-    probability: float
-    centre: float
-    width: float
-
-    def above(self, limit: float) -> float:
-        """Probability that test rows cost more than others by more than a limit above zero."""
-        tail = ndtr((self.centre - limit) / self.width) / ndtr(self.centre / self.width)
-        return self.probability * float(tail)
-
-    def quantiles(self, level: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the mixture."""
-        left = np.minimum((1 - level) / self.probability, 1.0)  # probability above, given a shift
-        above = self.centre - self.width * ndtri(left * ndtr(self.centre / self.width))
-        return np.where(left < 1, above, 0.0)
-
-
-def shift_given(gap: Gap, m: float) -> Shift:
-    """What C - B says of a shift of the test rows.
-
-    Rows held out at random do not differ, so that a difference is no matter of degree alone: with
-    probability ``1 - SHIFTED`` there is none, else it is half-normal (a point null and a
-    one-sided alternative, Jeffreys 1961, ch. 5).
-    """
-    scale = SHIFT_SCALE * m
-    spread = math.hypot(scale, gap.stderr)
-    # the product of two normal densities is one again
-    centre, width = gap.value * (scale / spread) ** 2, scale * gap.stderr / spread
-    alike = math.log(1 - SHIFTED) + float(stats.norm.logpdf(gap.value, 0, gap.stderr))
-    differ = math.log(2 * SHIFTED) + float(stats.norm.logpdf(gap.value, 0, spread))
-    differ += float(log_ndtr(centre / width))
-    return Shift(float(expit(differ - alike)), centre, width)
-
-
 def _training_cause(optimization_share: float | None) -> Verdict:
     """Without a probe the gap is called bias: nothing shows that better weights exist."""
     if optimization_share is not None and optimization_share >= HALF:
         return Verdict.OPTIMIZATION
     return Verdict.MODEL_BIAS
-
-
-#: Why training failed: (any of these found, in words), the first that holds.
-_OPTIMIZATION_CAUSES: tuple[tuple[set[str], str], ...] = (
-    ({"DL201"}, "the learning rate is too high: fits diverged"),
-    ({"DL207"}, "most hidden units are dead"),
-    ({"DL208"}, "most hidden units are saturated"),
-    ({"DL206", "DL209"}, "a degenerate plateau: hardly any gradient reaches the first layers"),
-    ({"DL210", "DL212"}, "the learning rate is too high"),
-    ({"DL215"}, "the gradient is clipped far below its norm"),
-    ({"DL216"}, "the learning rate decays too soon"),
-    ({"DL213"}, "the learning rate is too low"),
-    ({"DL202", "DL211"}, "training stopped too early"),
-    ({"DL204", "DL205"}, "the learning rate is too high"),
-    ({"DL221"}, "training stopped at a saddle point"),
-    ({"DL214"}, "its settings do not fit even a few rows"),
-)
-#: Why the model is too simple; ``linear`` and ``narrow`` are of the configuration.
-_BIAS_CAUSES: tuple[tuple[set[str], str], ...] = (
-    ({"DL303"}, "it is over-regularised"),
-    ({"DL301", "linear"}, "it is too shallow: a linear model"),
-    ({"DL301"}, "it is too narrow"),
-    (set(), "a wider network does no better: features are missing, or another kind of model"),
-)
-
-
-def cause(
-    verdict: Verdict, codes: set[str], *, linear: bool = False, mse_on_classes: bool = False
-) -> str | None:
-    """What stands behind a large training loss, from the codes of the evidence found.
-
-    Parameters
-    ----------
-    verdict : Verdict
-        None but optimization and model bias have one here.
-    codes : set of str
-        Evidence that was found.
-    linear : bool
-        Whether the network has no hidden layer that bends.
-    mse_on_classes : bool
-        Whether it minimises squared error on class probabilities.
-    """
-    if verdict is Verdict.OPTIMIZATION:
-        for signs, words in _OPTIMIZATION_CAUSES:
-            if signs & codes:
-                return words
-        return "the loss chosen: squared error on probabilities" if mse_on_classes else None
-    if verdict is Verdict.MODEL_BIAS:
-        known = codes | ({"linear"} if linear else set())
-        return next(words for signs, words in _BIAS_CAUSES if signs <= known)
-    return None
 
 
 def _diverged_cause(f: Findings) -> Verdict:

@@ -22,13 +22,14 @@ from sklearn_dl.diagnosis.fold_fits import (
     jobs_on,
     training_by_fold,
 )
+from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Measured, Refits, build_ledger, measure
 from sklearn_dl.diagnosis.mismatch import Mismatch, examine
 from sklearn_dl.diagnosis.own_loss import Aim, row_loss
 from sklearn_dl.diagnosis.probes import Probes, run_probes
 from sklearn_dl.diagnosis.remedies import find_remedies, param_grid
 from sklearn_dl.diagnosis.result import Diagnosis, Study
-from sklearn_dl.diagnosis.rules import Decision, Findings, Gap, Verdict, decide
+from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict, decide
 from sklearn_dl.diagnosis.scores import metric_by_entry, scores_by_rows
 from sklearn_dl.diagnosis.shift_checks import shift_checks
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean

@@ -11,8 +11,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklearn_dl.diagnosis import rules, splits
 from sklearn_dl.diagnosis.checks import LEDGER, Evidence, gap_check, not_applicable, outcome
+from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Measured
-from sklearn_dl.diagnosis.rules import Gap
 from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.table import Folds, Table
 

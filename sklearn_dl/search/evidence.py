@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sklearn_dl.diagnosis import rules
-from sklearn_dl.diagnosis.rules import Findings, Gap, Verdict
+from sklearn_dl.diagnosis.gaps import Gap
+from sklearn_dl.diagnosis.rules import Findings, Verdict
 
 __all__ = ["CAUSES", "Trial", "asked", "best_of", "findings_of"]
 
