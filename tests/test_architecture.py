@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import sklearn_dl
+
 PACKAGE = "sklearn_dl"
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -180,7 +182,8 @@ def reaches(
 
 @pytest.fixture(scope="module")
 def modules() -> dict[str, list[Import]]:
-    return read_package(ROOT / PACKAGE)
+    # where it is installed: the checkout, or the wheel that is tested
+    return read_package(Path(sklearn_dl.__file__).parent)
 
 
 def test_every_module_has_a_layer_and_imports_run_one_way(modules):
