@@ -155,8 +155,9 @@ def rows_of_levels(n=1200, n_levels=300, seed=0):
 def test_hundreds_of_levels_are_learnt_and_travel(tmp_path):
     X, y = rows_of_levels()
     train, test = slice(0, 900), slice(900, None)  # three rows a level
-    fitted = DLRegressor(random_state=0).fit(X[train], y[train])
-    plain = DLRegressor(random_state=0, module="mlp").fit(X[train], y[train])
+    settings = {"n_members": 2, "max_epochs": 15, **QUICK}
+    fitted = DLRegressor(**settings).fit(X[train], y[train])
+    plain = DLRegressor(**settings, module="mlp").fit(X[train], y[train])
     assert fitted.encoder_.n_encoded_ == 2
     score = fitted.score(X[test], y[test])
     assert score > 0.6 > plain.score(X[test], y[test]) + 0.2
@@ -198,7 +199,8 @@ def test_waves_follow_what_turns_often():
     y = np.sin(8 * X[:, 0]) + X[:, 1]
     scores = {}
     for module in ("periodic", "mlp"):
-        fitted = DLRegressor(module=module, random_state=0).fit(X[:400], y[:400])
+        settings = {"n_members": 2, "max_epochs": 40, **QUICK}
+        fitted = DLRegressor(module=module, **settings).fit(X[:400], y[:400])
         scores[module] = fitted.score(X[400:], y[400:])
         assert fitted.encode(X).shape == (600, 3)
     assert scores["periodic"] > 0.95 > scores["mlp"] + 0.1
