@@ -71,6 +71,7 @@ PARTS: dict[str, tuple[dict[str, Any], Callable[[], AbstractContextManager[Any]]
     "schedule: a constant rate": ({"schedule": None}, nullcontext),
     "warm-up": ({"warmup": 0.0}, nullcontext),
     "half of the epochs": ({}, _epochs(0.5)),
+    "nothing, and with waves beside bins": ({"module": "periodic"}, nullcontext),
     "second layer": ({"hidden_layer_sizes": (128,)}, nullcontext),
     "He's initial values and silent bins: nn.Linear's": (
         {},

@@ -267,7 +267,7 @@ def piecewise_bins(estimator: Any, encoder: Encoder, rows: Rows) -> Bins:
     if not is_strong(estimator.module) or isinstance(encoder, ImageEncoder):
         return (), np.zeros((3, 0, 0))
     columns, bins = encoder.piecewise_bins(*rows.for_statistics())
-    return columns, bins[:, :, :0] if is_periodic(estimator) else bins
+    return columns, bins
 
 
 def n_members_of(estimator: Any, optimizer: OptimizerSpec) -> int:
@@ -290,7 +290,7 @@ def is_strong(module: Any) -> bool:
 
 
 def is_periodic(estimator: Any) -> bool:
-    """Whether the module embeds numbers by waves in place of bins."""
+    """Whether the module embeds numbers by waves beside bins."""
     return isinstance(estimator.module, str) and estimator.module == "periodic"
 
 

@@ -25,7 +25,7 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         numbers beside their piecewise-linear encoding (Gorishniy et al. 2022), and categories of
         more than 128 levels as vectors they learn (not with ``augmentation``), and average their
         predictions. "periodic": the same with waves of learnt frequencies (Gorishniy et al. 2022)
-        in place of the piecewise-linear encoding. "mlp": the plain network of
+        beside the piecewise-linear encoding, at twice the time. "mlp": the plain network of
         ``hidden_layer_sizes``. "residual": a linear map to the first hidden size, then a residual
         block a hidden size. "cnn": for images, a block of a 3 x 3 convolution and a pooling for
         each of ``channels``, then the plain network. A callable

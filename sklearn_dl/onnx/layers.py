@@ -77,16 +77,15 @@ def _piecewise(graph: Graph, layer: Any, x: str) -> str:
 def _periodic(graph: Graph, layer: Any, x: str) -> str:
     """``[x, relu(W [cos, sin](2 pi c x_j) + b)]`` for some columns j."""
     picked = graph.add("Gather", x, graph.constant(_array(layer.columns), np.int64), axis=1)
-    picked = graph.add("Unsqueeze", picked, graph.constant([-1], np.int64))
-    angle = graph.add("Mul", picked, graph.constant(2 * np.pi * _array(layer.frequency)))
+    picked = graph.add("Unsqueeze", picked, graph.constant([2, 3], np.int64))
+    angle = graph.add("Mul", graph.constant(2 * np.pi * _array(layer.frequency)[None]), picked)
     # runtimes have Cos in float32 only
     quarter = graph.add("CastLike", graph.constant(np.pi / 2), angle)
     parts = [graph.add("Sin", graph.add("Add", angle, quarter)), graph.add("Sin", angle)]
-    waves = graph.add("Transpose", graph.add("Concat", *parts, axis=2), perm=[1, 0, 2])
-    mapped = graph.add("MatMul", waves, graph.constant(_array(layer.weight)))
-    mapped = graph.add("Relu", graph.add("Add", mapped, graph.constant(_array(layer.bias))))
-    rows = graph.add("Transpose", mapped, perm=[1, 0, 2])
-    return graph.columns([x, graph.add("Flatten", rows, axis=1)])
+    waves = graph.add("Concat", *parts, axis=2)  # (n_rows, n_columns, waves, 1)
+    mapped = graph.add("MatMul", graph.constant(_array(layer.weight)[None]), waves)
+    mapped = graph.add("Relu", graph.add("Add", mapped, graph.constant(_array(layer.bias)[None])))
+    return graph.columns([x, graph.add("Flatten", mapped, axis=1)])
 
 
 def _levels(graph: Graph, layer: Any, x: str) -> str:
