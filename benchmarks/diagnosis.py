@@ -32,7 +32,8 @@ from scoring import confusion, probability_scores, scores
 from sklearn_dl import diagnose
 from sklearn_dl.diagnosis import references
 from sklearn_dl.diagnosis.gaps import Gap
-from sklearn_dl.diagnosis.rules import Decision, Findings, decide
+from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict, decide
+from sklearn_dl.diagnosis.subcauses import cause
 
 #: Obvious ones, one a cause, on generated rows.
 SMALL = [("rings", "linear", 0), ("parity", "slow rate", 2), ("noisy classes", "few rows", 1),
@@ -226,11 +227,22 @@ def report(cache: Path) -> int:
         print("probabilities:", ", ".join(f"{k} {v:.3f}" for k, v in numbers.items()))
         print(f"fits, median: {np.median([r['n_fits'] for r in records]):.0f}")
         print(confusion(records, answers["diagnose"]).to_string())
+        print(named_causes(records, answers["diagnose"]).to_string())
         wrong = [(r, a) for r, a in zip(records, answers["diagnose"], strict=True)
                  if len(r["right"]) == 1 and a not in r["right"]]  # fmt: skip
         for record, said in wrong:
             print(f"  {record['case']}: {said}, right {record['right'][0]}")
     return 0
+
+
+def named_causes(records: list[dict[str, Any]], answers: list[str]) -> pd.Series:
+    """What stands behind optimization, by planted fault, where that was said and is right."""
+    named = [
+        (r["case"].split("|")[1], cause(Verdict.OPTIMIZATION, set(r["codes"])) or "nothing named")
+        for r, said in zip(records, answers, strict=True)
+        if said == Verdict.OPTIMIZATION and said in r["right"]
+    ]
+    return pd.DataFrame(named, columns=["planted", "named"]).value_counts(sort=False)
 
 
 def said_by(learn: Any, records: list[Any], tuned: list[Any]) -> list[str]:
