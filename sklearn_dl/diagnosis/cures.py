@@ -90,6 +90,8 @@ def optimization_cures(
     subject: Subject, probes: Probes | None, found: set[str], n_train: int
 ) -> list[Remedy]:
     """The strong optimizer first, then the single changes its symptoms suggest."""
+    if "DL213" in found:  # too low a rate: what makes the loss jump is noise
+        found = found - {"DL204"}
     remedies = []
     if probes is not None and "DL203" in found:
         why = f"training loss {probes.training:.3g} fell to {probes.strong:.3g}"
