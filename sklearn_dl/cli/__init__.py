@@ -139,7 +139,10 @@ def _watched() -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import Progress
 
     screen = Console(stderr=True)
-    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
+    if not screen.is_terminal:  # before rich 14.3 even a disabled bar leaves an empty line
+        yield lambda what, done, total: None
+        return
+    with Progress(console=screen, transient=True) as progress:
         bar = progress.add_task("starting", total=None)
 
         def listener(what: str, done: int, total: int) -> None:
