@@ -8,7 +8,7 @@ import torch
 from sklearn_dl.losses import Loss, classifier_loss, loss_and_gradient, regressor_loss
 from sklearn_dl.nn import Architecture, Batch, Chain, build
 from sklearn_dl.nn.backprop import DERIVATIVES
-from sklearn_dl.nn.layers import StackedDropout
+from sklearn_dl.nn.layers import Stacked, StackedDropout
 
 M, ROWS, FEATURES, OUTPUTS = 3, 7, 5, 4
 LOSSES: dict[str, tuple[Loss, float]] = {
@@ -34,17 +34,13 @@ def problem(loss: Loss) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return x, target, torch.rand(M, ROWS, generator=g, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("activation", DERIVATIVES)
-def test_chain_gradient_is_autograd_s(activation: str, name: str) -> None:
-    loss, smoothing = LOSSES[name]
-    x, target, share = problem(loss)
-    network = build(Architecture("mlp", FEATURES, OUTPUTS, (6, 3), activation), M).double()
-    for model in range(M):
-        network.reset(model, torch.Generator().manual_seed(model))
+def check_gradient(
+    network: Stacked, loss: Loss, rows: tuple[torch.Tensor, ...], smoothing: float = 0.0
+) -> torch.Tensor:
+    """The chain's loss and gradient are autograd's; gives the outputs."""
+    x, target, share = rows
     objective = (loss(network.forward(x, Batch()), target, smoothing) * share).sum()
     expected = torch.autograd.grad(objective, list(network.parameters()))
-
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, torch.nan)
     chain = Chain.of(network)
@@ -56,6 +52,18 @@ def test_chain_gradient_is_autograd_s(activation: str, name: str) -> None:
     torch.testing.assert_close((losses * share).sum(), objective.detach())
     for parameter, grad in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
+    return outputs
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("activation", DERIVATIVES)
+def test_chain_gradient_is_autograd_s(activation: str, name: str) -> None:
+    loss, smoothing = LOSSES[name]
+    x, target, share = problem(loss)
+    network = build(Architecture("mlp", FEATURES, OUTPUTS, (6, 3), activation), M).double()
+    for model in range(M):
+        network.reset(model, torch.Generator().manual_seed(model))
+    check_gradient(network, loss, (x, target, share), smoothing)
 
 
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 3)])
@@ -83,17 +91,7 @@ def test_chain_reaches_the_vectors_of_levels_and_waves(
     assert sum(p[0].numel() for p in network.parameters()) == architecture.n_parameters
     for i, parameter in enumerate(network.parameters()):
         torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(i))
-    objective = (loss(network.forward(x, Batch()), target) * share).sum()
-    expected = torch.autograd.grad(objective, list(network.parameters()))
-    for parameter in network.parameters():
-        parameter.grad = torch.full_like(parameter, torch.nan)
-    chain = Chain.of(network)
-    assert chain is not None
-    with torch.no_grad():
-        outputs = chain.forward(x, Batch())
-        chain.backward(loss_and_gradient(loss, outputs, target, 0.0, share)[1])
-    for parameter, grad in zip(network.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
+    outputs = check_gradient(network, loss, (x, target, share))
     for model in range(M):
         torch.testing.assert_close(network.plain(model)(x[model]), outputs[model])
 
@@ -108,17 +106,7 @@ def test_chain_of_several_quantiles_has_autograd_s_gradient(levels: tuple[float,
     network = network.double()
     for model in range(M):
         network.reset(model, torch.Generator().manual_seed(model))
-    objective = (loss(network.forward(x, Batch()), target) * share).sum()
-    expected = torch.autograd.grad(objective, list(network.parameters()))
-    for parameter in network.parameters():
-        parameter.grad = torch.full_like(parameter, torch.nan)
-    chain = Chain.of(network)
-    assert chain is not None
-    with torch.no_grad():
-        outputs = chain.forward(x, Batch())
-        chain.backward(loss_and_gradient(loss, outputs, target, 0.0, share)[1])
-    for parameter, grad in zip(network.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, grad, rtol=1e-10, atol=1e-12)
+    check_gradient(network, loss, (x, target, share))
 
 
 def test_dropout_masks_the_gradient_as_it_masked_the_units() -> None:
