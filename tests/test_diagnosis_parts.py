@@ -737,6 +737,8 @@ def advised(codes, verdict="optimization", **params):
         (["DL213"], {}, {"learning_rate": 1e-5}),
         (["DL211"], {}, {"max_epochs": 12}),
         (["DL204"], {"schedule": None}, {"warmup": 0.1, "schedule": "cosine"}),
+        (["DL215", "DL213"], {"max_grad_norm": 1e-3}, {"max_grad_norm": None}),
+        (["DL216", "DL213"], {"schedule": "exponential"}, {"schedule": "cosine"}),
         (["DL207"], {}, {"activation": "gelu"}),
         (["DL208"], {"activation": "tanh"}, {"activation": "relu"}),
         (["DL209"], {}, {"normalization": "batch"}),
@@ -746,6 +748,11 @@ def advised(codes, verdict="optimization", **params):
 )
 def test_each_symptom_of_training_has_its_remedy(codes, params, remedy):
     assert remedy in [r.params for r in advised(codes, **params)]
+
+
+def test_what_keeps_steps_short_is_advised_on_before_the_rate():
+    cut = advised(["DL213", "DL215"], max_grad_norm=1e-3)
+    assert [r.params for r in cut[:2]] == [{"max_grad_norm": None}, {"learning_rate": 1e-5}]
 
 
 def test_a_users_module_is_not_told_to_change_what_only_ours_has():

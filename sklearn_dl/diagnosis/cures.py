@@ -97,11 +97,13 @@ def optimization_cures(
         why = f"training loss {probes.training:.3g} fell to {probes.strong:.3g}"
         action = "train the same network with the strong optimizer"
         remedies.append(_measured(subject, probes.strong_params, action, why, probes.strong_gain))
-    remedies += _rate_cures(subject, probes, found, n_train)
+    rate, single = _rate_cures(subject, probes, found, n_train), []
     for codes, params, action, why in _SYMPTOM_CURES:
         params = changes(subject, params)
         if params and found & codes and not _foreign(subject, params):
-            remedies.append(Remedy(params, action, why))
+            single.append(Remedy(params, action, why))
+    # clipping and early decay make steps short at any rate: they come before it
+    remedies += single + rate if found & {"DL215", "DL216"} else rate + single
     if callable(subject.setting("module")) and found & {"DL207", "DL208"}:
         remedies.append(
             Remedy({}, "draw the module's first weights as torch does (reset_parameters)",
