@@ -1,11 +1,11 @@
 """Accuracy without tuning: our defaults beside the peers' on raw tables of many kinds.
 
 Each table is a parquet file with a column ``target`` (categories: classes; numbers: regression) in
-the folder ``--data``. Every peer meets the same shuffled splits with its own defaults on one
-thread: the neural ones of scikit-learn and skorch behind a pipeline that imputes, scales and
-one-hot encodes, the boosted trees and pytabkit's networks on the frame. Results are appended to a
-cache, so an interrupted run goes on and peers are not run twice: ``python benchmarks/tables.py
---help``.
+the folder ``--data``, or in ``--further``, which ``further_tables.py`` fills. Every peer meets the
+same shuffled splits with its own defaults on one thread: the neural ones of scikit-learn and skorch
+behind a pipeline that imputes, scales and one-hot encodes, the boosted trees and pytabkit's
+networks on the frame. Results are appended to a cache, so an interrupted run goes on and peers are
+not run twice: ``python benchmarks/tables.py --help``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import further_tables
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, studentized_range, wilcoxon
@@ -38,7 +39,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 # The halves were named before anything was tuned. Every choice in the defaults was made on the
-# first; the first ten or so tables of it had served the first recipe.
+# first, and later on further_tables.DEVELOPED as well.
 TUNED = (
     *("diabetes", "hitters", "biomass", "abalone", "california", "beijing_pm25", "kc_house"),
     *("breast_cancer", "pima", "sonar", "phoneme", "credit_g", "adult", "mlc_churn"),
@@ -54,12 +55,20 @@ UNTOUCHED = (
     *("iris", "movement_libras", "contraceptive", "dna_splice", "hypothyroid", "pendigits"),
     *("dry_bean", "mnist15k"),
 )
+#: Every table by what it may serve: choices were made on the tuned and, later, the developed ones.
+GROUPS = {
+    "tuned": TUNED,
+    "untouched": UNTOUCHED,
+    "developed": tuple(further_tables.DEVELOPED),
+    "further": tuple(further_tables.UNTOUCHED),
+}
 #: pytabkit's networks are slow: a dozen small and middling tables of each half.
 FEW = (
     *("diabetes", "hitters", "abalone", "california", "breast_cancer", "pima", "phoneme"),
     *("credit_g", "mlc_churn", "glass", "hpc_jobs", "chile_vote"),
     *("blood_brain", "wine_quality", "chicago_rides", "musk", "credit_data", "bank", "magic"),
     *("iris", "movement_libras", "contraceptive", "dna_splice", "hypothyroid"),
+    *("airfare", "emails", "nmes_health", "rain", "slid_wages", "spam", "vietnam", "wilms"),
 )
 MAX_TEST_ROWS = 4000
 #: (rows of the table up to, repeated splits): small test sets are noisy.
@@ -246,7 +255,8 @@ def run(peers: Iterable[str], tables: Iterable[str], args: argparse.Namespace) -
         zip(*(load(args.cache)[c] for c in ("peer", "table", "cap", "repeat")), strict=True)
     )
     for table in tables:
-        X, y, classes = read(args.data, table)
+        further = table in (*GROUPS["developed"], *GROUPS["further"])
+        X, y, classes = read(args.further if further else args.data, table)
         for peer in peers:
             most = SLOW_REPEATS if peer in SLOW else args.repeats
             for repeat, (train, test) in list(enumerate(splits(len(y), args.cap)))[:most]:
@@ -349,7 +359,7 @@ def versus(losses: pd.DataFrame, peer: str) -> str:
 
 
 def report(records: pd.DataFrame, name: str, tables: tuple[str, ...]) -> None:
-    """Ranks, wins and times of one half."""
+    """Ranks, wins and times of one group."""
     for value in ("loss", "logloss"):
         every = matrix(records, value, tables)
         beside_slow = matrix(records, value, tables, with_slow=True)
@@ -422,18 +432,25 @@ def draw(records: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of parquet tables")
+    parser.add_argument("--data", type=Path, help="folder of the fifty tables")
+    parser.add_argument("--further", type=Path, help="folder that further_tables.py has filled")
     parser.add_argument("--cache", type=Path, default=Path("tables.jsonl"))
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--half", choices=["tuned", "untouched", "both"], default="both")
+    parser.add_argument(
+        "--groups", nargs="*", choices=list(GROUPS), help="default: as data is there"
+    )
     parser.add_argument("--tables", nargs="*", help="only these")
     parser.add_argument("--cap", type=int, default=4000, help="train rows at most")
     parser.add_argument("--repeats", type=int, help="splits of a table at most")
     parser.add_argument("--report", action="store_true", help="print the cache, run nothing")
     parser.add_argument("--plot", type=Path, help="write the critical-difference diagram here")
     args = parser.parse_args()
-    halves = {"tuned": TUNED, "untouched": UNTOUCHED, "both": (*TUNED, *UNTOUCHED)}
-    tables = [t for t in halves[args.half] if not args.tables or t in args.tables]
+    there = {"tuned": args.data, "untouched": args.data}
+    there |= {"developed": args.further, "further": args.further}
+    groups = args.groups or [group for group, folder in there.items() if folder or args.report]
+    if not args.report and not all(there[group] for group in groups):
+        parser.error("--data or --further is missing for these groups.")
+    tables = [t for g in groups for t in GROUPS[g] if not args.tables or t in args.tables]
     if not args.report:
         import torch
 
@@ -442,9 +459,9 @@ def main() -> None:
         run([p for p in args.peers if p in SLOW], [t for t in tables if t in FEW], args)
     records = load(args.cache)
     records = records[records.cap == args.cap]
-    for name in ("tuned", "untouched"):
-        if records.table.isin(halves[name]).any():
-            report(records, name, halves[name])
+    for name in groups:
+        if records.table.isin(GROUPS[name]).any():
+            report(records, name, GROUPS[name])
     if args.plot:
         draw(records, args.plot)
 
