@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from counterfactuals import Judge, measure, right_verdicts, run
-from planted import CANDIDATES, HELD_OUT, TUNED, Case, Source, load, make_case, plan
+from planted import CANDIDATES, HELD_OUT, PARTS, TUNED, Case, Source, load, make_case, plan
 from rivals import RIVALS
 from scoring import confusion, probability_scores, scores
 
@@ -263,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("."))
     parser.add_argument("--cache", type=Path, default=Path("diagnosis.jsonl"))
     parser.add_argument("--per-fault", type=int, default=1)
-    parser.add_argument("--parts", nargs="+", default=["tuned", "held-out"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS))
     parser.add_argument("--steps", nargs="+", default=["truth", "diagnose", "report"])
     parser.add_argument("--small", action="store_true", help="a few generated cases, a minute")
     options = parser.parse_args(argv)
@@ -273,8 +273,8 @@ def main(argv: list[str] | None = None) -> int:
         with remembered_references():
             study_cases(options.data, options.cache, SMALL, options.steps)
         return 0
-    for tables in ({"tuned": TUNED, "held-out": HELD_OUT}[part] for part in options.parts):
-        chosen = plan(tables, per_fault=options.per_fault)
+    for part in options.parts:
+        chosen = plan(PARTS[part], per_fault=options.per_fault)
         with remembered_references():
             study_cases(options.data, options.cache, chosen, options.steps)
     return report(options.cache) if "report" in options.steps else 0

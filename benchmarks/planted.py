@@ -30,8 +30,10 @@ from sklearn_dl.datasets import (
     make_wavy_numbers,
 )
 
-# Thresholds are tuned on these; the others were named before, and are only ever reported.
-TUNED = {
+# Thresholds are tuned on the first three; the last were named before, and are only ever reported.
+# A part's cases stay as they are when another is added. The second was once held out. The tables
+# of the third and of the last that the data lack are written by further_tables.py.
+FIRST = {
     "phoneme": "classification",
     "chile_vote": "classification",
     "pendigits": "classification",
@@ -62,7 +64,7 @@ TUNED = {
     "births": "regression",
     "inst_eval": "regression",
 }
-HELD_OUT = {
+SECOND = {
     "bank": "classification",
     "census_kdd": "classification",
     "compas": "classification",
@@ -74,6 +76,35 @@ HELD_OUT = {
     "friedman2": "regression",
     "friedman3": "regression",
 }
+THIRD = {
+    "arrests": "classification",
+    "chemistry": "classification",
+    "computers": "regression",
+    "diamonds": "regression",
+    "gpa": "regression",
+    "health_insurance": "classification",
+    "poverty": "classification",
+    "psid_wages": "regression",
+    "stackoverflow": "classification",
+    "storms": "classification",
+    "telco_churn": "classification",
+    "weather": "regression",
+}
+TUNED = FIRST | SECOND | THIRD
+HELD_OUT = {
+    "caravan": "classification",
+    "cars": "classification",
+    "deliveries": "regression",
+    "emails": "classification",
+    "food_budget": "regression",
+    "nitrogen_oxide": "regression",
+    "nmes_health": "classification",
+    "pensions": "classification",
+    "rodents": "regression",
+    "slid_wages": "regression",
+    "pure noise": "classification",
+}
+PARTS = {"first": FIRST, "second": SECOND, "third": THIRD, "held-out": HELD_OUT}
 
 
 def _friedman(make: Callable[..., Any], **options: Any) -> Callable[..., Any]:

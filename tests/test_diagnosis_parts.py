@@ -586,6 +586,25 @@ def test_the_gap_is_divided_down_to_the_reference_and_no_further(strong, wide, r
     assert _split(bench, *fits, reference * ones).optimization_share == pytest.approx(share)
 
 
+@pytest.mark.parametrize("failed", [(), (1, 2)])
+def test_training_that_fails_on_other_folds_counts_though_the_first_was_lucky(failed):
+    X = rng().standard_normal((120, 2))
+    t = table(X, X[:, 0] > 0)
+    small = PLAIN | {"hidden_layer_sizes": (8,), "max_epochs": 60, "learning_rate": 0.03}
+    net = DLClassifier(**small, batch_size=40, random_state=0)
+    folds = make_folds(t, 3, task="classification", random_state=rng())
+    own = fit_jobs(jobs_on(folds, net, t), LogLoss())
+    for k in failed:
+        own[k] = replace(own[k], train_losses=np.full_like(own[k].train_losses, math.log(2)))
+    options = {"budget": "quick", "prior_loss": math.log(2)}
+    found = run_probes(
+        find_subject(net), own, t, folds, LogLoss(), np.full(len(t), 0.05), **options
+    )
+    expected = by_row(own, len(t)).fitted[own[0].train].mean()
+    assert found.training == pytest.approx(expected)
+    assert (found.split.optimization_share > 0.5) is bool(failed)
+
+
 def test_a_slow_net_as_good_as_the_pool_is_asked_whether_it_could_predict_better():
     p = make_rings(240, 2, flip=0.05, random_state=0)
     t = table(p.X, p.y)

@@ -11,7 +11,7 @@ evaluation mode; what lies below the reference is memory and counts for neither
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,12 +56,12 @@ class ByHeart:
 
 @dataclass(frozen=True)
 class Probes:
-    """Mean training losses on one fold and what they say.
+    """Mean training losses on the rows of one fold and what they say.
 
     Attributes
     ----------
     training, reference : float
-        A, and F on the same rows (held out there).
+        A, the mean over the folds that learn a row, and F on the same rows (held out there).
     strong, lifted, wide : float
         A_opt, the loss without regularisation (NaN where there is none or it was not asked for),
         and A_cap (that of ``strong`` where it was not asked for).
@@ -231,9 +231,10 @@ def run_probes(
     )
     train, test = capped.splits[0]
     bench = _Bench(subject, table, train, test, loss, prior_loss)
-    first = own[0]
     if capped is not folds:  # the user's own fit on the rows that the probes learn
         first = bench.fit([{}])[0][1]
+    else:
+        first = _typical(own, len(table))
     a, target = bench.mean(first), row_mean(reference[train], bench.weights).value
     strong, strong_fit = bench.best(_same_class(subject, len(train), budget))
     memory = bench.by_heart(seed) if large else None
@@ -281,6 +282,17 @@ def run_probes(
         remedy or (None if large else unknown),
         memory,
     )
+
+
+def _typical(own: Sequence[FoldFit], n: int) -> FoldFit:
+    """The first fold's fit, with the training loss that its rows have on average over the folds.
+
+    Where training fails now and then, one fold may be the lucky one: that the others stopped at a
+    larger loss in the same network is a matter of optimization.
+    """
+    if any(fit.failure is not None for fit in own):
+        return own[0]
+    return replace(own[0], train_losses=by_row(own, n).fitted[own[0].train])
 
 
 def _second_round(
