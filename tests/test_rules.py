@@ -328,6 +328,9 @@ def test_brakes_that_do_not_help_settle_a_gap_that_is_small_by_its_estimate_only
     assert decide(findings(estimation=near, braking=SMALL)).verdict == "good"
     assert decide(findings(estimation=far, braking=SMALL)).verdict == "inconclusive"
     assert decide(findings(estimation=near)).verdict == "inconclusive"
+    shown = {k: Gap(k * M, 0.1 * M, 1e-9, (k + 0.2) * M) for k in (1.5, 2.5)}
+    assert decide(findings(estimation=shown[1.5], braking=SMALL)).verdict == "good"
+    assert decide(findings(estimation=shown[2.5], braking=SMALL)).verdict == "inconclusive"
 
 
 def test_test_rows_held_out_at_random_seldom_keep_good_from_being_said():

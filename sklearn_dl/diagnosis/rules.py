@@ -231,8 +231,6 @@ def _verdict(f: Findings) -> Verdict:
         return Verdict.OVERFITTING
     if shifted is not None:
         return Verdict.MISMATCH
-    if found(f.estimation, m):  # another model does better, and nothing that was tried helps
-        return Verdict.INCONCLUSIVE
     if not_large(f) and not_mismatched(f.mismatch, m) and not_overfitting(f):
         return Verdict.GOOD
     return Verdict.INCONCLUSIVE
