@@ -269,16 +269,18 @@ class StackedLayerNorm(Stacked):
         return layer
 
 
-def _kept(shape: torch.Size, rate: float, generator: Generator) -> Tensor:
-    """Whether each value is kept, with probability 1 - rate to within 2^-16.
+def _random_bits(n: int, out: Tensor, generator: Generator) -> None:
+    """Fill the first ``n`` of ``out``, int16, with random numbers.
 
-    Four values from a random integer: ``bernoulli_`` was seen to take five times as long, more than
-    the matrix product it goes with.
+    Four of them from a random integer: ``bernoulli_`` was seen to take five times as long, more
+    than the matrix product it goes with.
     """
-    n = shape.numel()
-    bits = torch.empty(-(-n // 4), dtype=torch.int64, device=generator.device)
-    bits.random_(-(2**63), None, generator=generator)
-    return (bits.view(torch.int16)[:n] >= round(rate * 2**16) - 2**15).view(shape)
+    out[: -(-n // 4) * 4].view(torch.int64).random_(-(2**63), None, generator=generator)
+
+
+def _threshold(rate: float) -> int:
+    """The least of 2^16 equally likely int16 at which a value is kept."""
+    return min(round(rate * 2**16) - 2**15, 2**15 - 1)
 
 
 class StackedDropout(Stacked):
@@ -294,6 +296,7 @@ class StackedDropout(Stacked):
         self.rates: Sequence[float] = ()
         self.generators: Sequence[Generator] = ()
         self.shared: Sequence[bool] = ()
+        self._bits = torch.empty(0, 0, dtype=torch.int16)
 
     def arm(
         self, rates: Sequence[float], generators: Sequence[Generator], shared: Sequence[bool]
@@ -307,18 +310,34 @@ class StackedDropout(Stacked):
         return x if mask is None else x * mask
 
     def mask(self, x: Tensor, batch: Batch) -> Tensor | None:
-        """What values of the shape of x are multiplied by: 0 or 1 / (1 - rate); None for all 1."""
-        if not any(self.rates):
+        """What values of the shape of x are multiplied by: 0 or 1 / (1 - rate); None for all 1.
+
+        A value is kept with probability 1 - rate to within 2^-16.
+        """
+        k, n_rows, width = x.shape
+        rates = self.rates[:k]
+        if not any(rates):
             return None
-        mask = x.new_ones(x.shape)
-        for model, rate in enumerate(self.rates[: x.shape[0]]):
+        size = n_rows * width
+        bits = self._bits
+        if bits.shape[0] < k or bits.shape[1] < size or bits.device != x.device:
+            # a multiple of four numbers a model, which are drawn as integers of four times the size
+            shape = k, -(-size // 4) * 4
+            self._bits = bits = torch.zeros(shape, dtype=torch.int16, device=x.device)
+        for model, rate in enumerate(rates):
             if rate:
-                rows = x.shape[1] if batch.rows is None else batch.rows[model]
-                drawn = mask[model, : 1 if self.shared[model] else rows]
-                drawn.copy_(_kept(drawn.shape, rate, self.generators[model])).div_(1 - rate)
+                rows = n_rows if batch.rows is None else batch.rows[model]
+                n = width if self.shared[model] else rows * width
+                _random_bits(n, bits[model], self.generators[model])
                 if self.shared[model]:
-                    mask[model] = drawn
-        return mask
+                    bits[model, :size].view(n_rows, width)[1:] = bits[model, :width]
+        drawn = bits[:k, :size].unflatten(1, (n_rows, width))
+        mask = torch.empty_like(x)
+        if len(set(rates)) == 1:
+            return torch.ge(drawn, _threshold(rates[0]), out=mask).div_(1 - rates[0])
+        limits = torch.tensor([_threshold(rate) for rate in rates], device=x.device)
+        kept = x.new_tensor([1 - rate for rate in rates])
+        return torch.ge(drawn, limits.view(k, 1, 1), out=mask).div_(kept.view(k, 1, 1))
 
     def reset(self, model: int, generator: Generator) -> None:
         """Nothing to draw."""
