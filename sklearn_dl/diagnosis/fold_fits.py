@@ -16,12 +16,14 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_dl.batching import batched_fits
 from sklearn_dl.diagnosis.row_losses import RowLoss
+from sklearn_dl.diagnosis.statistics import row_mean
 from sklearn_dl.diagnosis.table import Folds, Rows, Table
 
 __all__ = [
     "FoldFit",
     "Job",
     "RowLosses",
+    "as_prior",
     "by_row",
     "fit_jobs",
     "fit_one",
@@ -344,3 +346,24 @@ def training_by_fold(
         return None
     means = [float(np.average(f.train_losses, weights=weights[f.train])) for f in fits]
     return fold, np.array(means)
+
+
+def as_prior(rows: RowLosses, fits: Sequence[FoldFit], prior: RowLosses, table: Table) -> RowLosses:
+    """Losses that a diverged fit left unknown are those of the prior: as good as no model."""
+    if all(f.failure is None for f in fits):
+        return rows
+    mean = row_mean(prior.held_out, table.loss_weight).value
+    constant = np.where(np.isnan(prior.held_out), mean, prior.held_out)
+    learnt, judged, within = (np.zeros(len(table), dtype=bool) for _ in range(3))
+    for f in fits:
+        learnt[f.train] = judged[f.test] = within[f.inside] = True
+
+    def filled(losses: Floats, asked: NDArray[np.bool_]) -> Floats:
+        return np.where(np.isnan(losses) & asked, constant, losses)
+
+    return RowLosses(
+        filled(rows.fitted, learnt),
+        filled(rows.held_out, judged),
+        np.where(np.isnan(rows.extra), mean, rows.extra),
+        filled(rows.inside, within),
+    )

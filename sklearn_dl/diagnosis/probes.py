@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ MIN_STEPS = 1500  # a strong optimizer gets this many steps at least, or the use
 MAX_EPOCHS = 400
 SAVINGS = frozenset({"n_members"})  # what a probe does to be cheap, and no remedy takes over
 MAX_BATCH = 128  # small batches make steps cheap, and the noise helps to leave plateaus
+UNKNOWN = Estimate(np.nan, np.nan)
 LIFTED = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "augmentation": None}
 
 
@@ -226,62 +227,76 @@ def run_probes(
     """
     if not subject.is_network:
         return None
-    capped, _ = capped_folds(
-        folds, table, seed, stratify=subject.task == "classification" and table.y.ndim == 1
-    )
-    train, test = capped.splits[0]
-    bench = _Bench(subject, table, train, test, loss, prior_loss)
-    if capped is not folds:  # the user's own fit on the rows that the probes learn
-        first = bench.fit([{}])[0][1]
-    else:
-        first = _typical(own, len(table))
-    a, target = bench.mean(first), row_mean(reference[train], bench.weights).value
-    strong, strong_fit = bench.best(_same_class(subject, len(train), budget))
+    bench, first = _on_first_fold(subject, own, table, folds, loss, prior_loss, seed)
+    strong = bench.best(_same_class(subject, len(bench.train), budget))
     memory = bench.by_heart(seed) if large else None
-    opened = max(a - target, 0.0)
-    closed = a - max(bench.mean(strong_fit), target)
-    gain = bench.gain(first, strong_fit)
-    if large:
-        second = closed < rules.CLOSED * opened or opened == 0
-    else:  # only near: a probe must predict better, the strong one is asked first
-        second = gain.value < rules.HALF * margin
-    second = second or budget == "thorough"
-    lifted: tuple[Params, FoldFit] | None = None
-    wide, wide_fit = strong, strong_fit
     n_strong = bench.n_fits
-    if second:
-        wider, lifted = _second_round(bench, strong["learning_rate"], large=large)
-        if wider is not None:
-            wide, wide_fit = wider
+    wider: _Trained | None = None
+    lifted: _Trained | None = None
+    target = bench.target(reference)
+    if budget == "thorough" or _left_open(bench, first, strong.fit, target, margin, large=large):
+        wider, lifted = _second_round(bench, strong.params["learning_rate"], large=large)
     n_wide = bench.n_fits - n_strong
-    split, remedy = None, None
-    if not large:
-        kind, gain, share = _most_hopeful(bench, first, (strong, strong_fit), lifted, margin)
+    wide = wider or strong
+    lead = max(bench.lead(reference[bench.test], tried.fit) for tried in (strong, wide))
+    reference = reference - lead
+    if large:
+        split = _split(bench, first, strong.fit, wide.fit, reference[bench.train])
+        elsewhere = None
+    else:
+        kind, gain, share = _most_hopeful(bench, first, strong, lifted, margin)
         split = Split(share, 0.0)
         # where the first fold gives no hope it has said enough
-        remedy = bench.gain_elsewhere(own, kind, folds) if gain.value > margin else gain
-    reference = reference - max(bench.lead(reference[test], fit) for fit in (strong_fit, wide_fit))
-    target = row_mean(reference[train], bench.weights).value
-    unknown = Estimate(np.nan, np.nan)
+        elsewhere = bench.gain_elsewhere(own, kind, folds) if gain.value > margin else gain
+        elsewhere = elsewhere or UNKNOWN
     return Probes(
-        a,
-        target,
-        bench.mean(strong_fit),
-        np.nan if lifted is None else bench.mean(lifted[1]),
-        bench.mean(wide_fit),
-        split or _split(bench, first, strong_fit, wide_fit, reference[train]),
-        strong,
-        {} if lifted is None else lifted[0],
-        wide if second and large else {},
-        bench.gain(first, strong_fit),
-        unknown if lifted is None else bench.gain(first, lifted[1]),
-        bench.gain(first, wide_fit) if second and large else unknown,
-        len(train),
+        bench.mean(first),
+        bench.target(reference),
+        bench.mean(strong.fit),
+        np.nan if lifted is None else bench.mean(lifted.fit),
+        bench.mean(wide.fit),
+        split,
+        strong.params,
+        {} if lifted is None else lifted.params,
+        {} if wider is None else wider.params,
+        bench.gain(first, strong.fit),
+        UNKNOWN if lifted is None else bench.gain(first, lifted.fit),
+        UNKNOWN if wider is None else bench.gain(first, wider.fit),
+        len(bench.train),
         bench.n_fits - n_wide,  # with those on the other folds
         n_wide,
-        remedy or (None if large else unknown),
+        elsewhere,
         memory,
     )
+
+
+def _on_first_fold(
+    subject: Subject,
+    own: Sequence[FoldFit],
+    table: Table,
+    folds: Folds,
+    loss: RowLoss,
+    prior_loss: float,
+    seed: int,
+) -> tuple[_Bench, FoldFit]:
+    """The fold, of a large table a part of it, and the user's own network there."""
+    stratify = subject.task == "classification" and table.y.ndim == 1
+    capped, _ = capped_folds(folds, table, seed, stratify=stratify)
+    bench = _Bench(subject, table, *capped.splits[0], loss, prior_loss)
+    if capped is folds:
+        return bench, _typical(own, len(table))
+    return bench, bench.fit([{}])[0].fit  # on the rows that the probes learn
+
+
+def _left_open(
+    bench: _Bench, first: FoldFit, strong: FoldFit, target: float, margin: float, *, large: bool
+) -> bool:
+    """Whether the same class of functions left so much that freer networks are asked for."""
+    if not large:  # only near: a probe must predict better, the strong one is asked first
+        return bench.gain(first, strong).value < rules.HALF * margin
+    a = bench.mean(first)
+    opened, closed = max(a - target, 0.0), a - max(bench.mean(strong), target)
+    return closed < rules.CLOSED * opened or opened == 0
 
 
 def _typical(own: Sequence[FoldFit], n: int) -> FoldFit:
@@ -297,31 +312,38 @@ def _typical(own: Sequence[FoldFit], n: int) -> FoldFit:
 
 def _second_round(
     bench: _Bench, rate: float, *, large: bool
-) -> tuple[tuple[Params, FoldFit] | None, tuple[Params, FoldFit] | None]:
+) -> tuple[_Trained | None, _Trained | None]:
     """The best of the wider networks, and the one without regularisation; None where not asked."""
     n_train = len(bench.train)
     rates = sorted({rate, 2e-3}) if large else []  # width is asked about the training loss only
     asked = [wide_params(bench.subject, n_train, r) for r in rates]
     free = lifted_params(bench.subject, n_train, rate)
     fits = bench.fit([*asked, *([] if free is None else [free])])
-    wider = min(fits[: len(asked)], key=lambda pair: bench.mean(pair[1]), default=None)
+    wider = min(fits[: len(asked)], key=lambda tried: bench.mean(tried.fit), default=None)
     return wider, None if free is None else fits[-1]
 
 
 def _most_hopeful(
     bench: _Bench,
     first: FoldFit,
-    strong: tuple[Params, FoldFit],
-    lifted: tuple[Params, FoldFit] | None,
+    strong: _Trained,
+    lifted: _Trained | None,
     margin: float,
 ) -> tuple[Params, Estimate, float]:
     """What predicts the first fold's held-out rows best, its gain, and optimization's share."""
-    gain = bench.gain(first, strong[1])
+    gain = bench.gain(first, strong.fit)
     if lifted is not None:
-        freed = bench.gain(first, lifted[1])
+        freed = bench.gain(first, lifted.fit)
         if freed.value > max(gain.value, margin):
-            return lifted[0], freed, 0.0
-    return strong[0], gain, 1.0
+            return lifted.params, freed, 0.0
+    return strong.params, gain, 1.0
+
+
+class _Trained(NamedTuple):
+    """A network of a probe."""
+
+    params: Params
+    fit: FoldFit
 
 
 class _Bench:
@@ -341,7 +363,7 @@ class _Bench:
         self.weights, self.test_weights = table.loss_weight[train], table.loss_weight[test]
         self.n_fits = 0
 
-    def fit(self, settings: list[Params]) -> list[tuple[Params, FoldFit]]:
+    def fit(self, settings: list[Params]) -> list[_Trained]:
         """Networks with these settings, trained together."""
         jobs = [
             Job(
@@ -351,7 +373,7 @@ class _Bench:
             for params in settings
         ]  # fmt: skip
         self.n_fits += len(jobs)
-        return list(zip(settings, fit_jobs(jobs, self.loss), strict=True))
+        return list(map(_Trained, settings, fit_jobs(jobs, self.loss)))
 
     def known(self, losses: Floats) -> Floats:
         """A fit that diverged is worth no more than the prior."""
@@ -374,9 +396,13 @@ class _Bench:
         losses = row_mean(self.known(fit.train_losses), self.table.loss_weight[few.train])
         return ByHeart(losses.value / self.prior_loss, len(few.train))
 
-    def best(self, settings: list[Params]) -> tuple[Params, FoldFit]:
+    def target(self, reference: Floats) -> float:
+        """Mean of the reference's losses on the rows that are learnt here."""
+        return row_mean(reference[self.train], self.weights).value
+
+    def best(self, settings: list[Params]) -> _Trained:
         """The setting of the lowest training loss."""
-        return min(self.fit(settings), key=lambda pair: self.mean(pair[1]))
+        return min(self.fit(settings), key=lambda tried: self.mean(tried.fit))
 
     def gain(self, before: FoldFit, after: FoldFit) -> Estimate:
         """Fall of the held-out loss."""

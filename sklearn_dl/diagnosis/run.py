@@ -14,15 +14,15 @@ from sklearn.metrics import check_scoring
 
 from sklearn_dl.diagnosis import checks, references, rules, split_checks
 from sklearn_dl.diagnosis.brakes import Brakes, try_brakes
+from sklearn_dl.diagnosis.findings import find
 from sklearn_dl.diagnosis.fold_fits import (
     FoldFit,
-    RowLosses,
+    as_prior,
     by_row,
     fit_jobs,
     jobs_on,
     training_by_fold,
 )
-from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Measured, Refits, build_ledger, measure
 from sklearn_dl.diagnosis.mismatch import Mismatch, examine
 from sklearn_dl.diagnosis.own_loss import Aim, row_loss
@@ -32,12 +32,12 @@ from sklearn_dl.diagnosis.result import Diagnosis, Study
 from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict, decide
 from sklearn_dl.diagnosis.scores import metric_by_entry, scores_by_rows
 from sklearn_dl.diagnosis.shift_checks import shift_checks
-from sklearn_dl.diagnosis.statistics import Estimate, paired_difference, row_mean
+from sklearn_dl.diagnosis.statistics import Estimate, paired_difference
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.symptom_checks import symptom_checks
 from sklearn_dl.diagnosis.symptoms import Symptoms, symptoms_of
 from sklearn_dl.diagnosis.table import Folds, Table
-from sklearn_dl.diagnosis.tails import Tail, heavy_tail, log_targets, robust_loss
+from sklearn_dl.diagnosis.tails import Tail, heavy_tail, log_targets, rejudged, robust_loss
 from sklearn_dl.diagnosis.temperature import Predicted, tempered_losses
 from sklearn_dl.diagnosis.thorough import Closer, closer_look, saddle_of
 
@@ -327,8 +327,8 @@ class Run:
             return carried
         y, y_test = self.table.y, None if self.test is None else self.test.y
         again = self.compare(
-            [_rejudged(f, other, y, y_test) for f in fits],
-            {name: [_rejudged(f, other, y, y_test) for f in fs] for name, fs in pool.items()},
+            [rejudged(f, other, y, y_test) for f in fits],
+            {name: [rejudged(f, other, y, y_test) for f in fs] for name, fs in pool.items()},
             other,
         )
         gaps = find(again, None, findings.diverged_share)
@@ -425,75 +425,3 @@ class Run:
         rows = by_row(fits, len(self.table))
         before = rows.inside if within else rows.held_out
         return paired_difference(before, tempered, self.table.loss_weight, self.table.clusters)
-
-
-def as_gap(estimate: Estimate, looks: int = 1) -> Gap:
-    """An estimate as the rules take it, the best of so many looks (Bonferroni)."""
-    p = min(1.0, looks * estimate.p_positive())
-    return Gap(estimate.value, estimate.stderr, p, estimate.upper())
-
-
-def find(
-    measured: Measured,
-    probes: Probes | None,
-    diverged_share: float,
-    brakes: Brakes | None = None,
-    calibration: Estimate | None = None,
-) -> Findings:
-    """What the rules need of the measurements."""
-    claims = measured.claims
-    return Findings(
-        margin=measured.margin,
-        training=claims["training"],
-        estimation=claims["estimation"],
-        mismatch=claims.get("mismatch"),
-        signal=claims["signal"],
-        prior_loss=measured.prior.value,
-        optimization_share=None if probes is None else probes.split.optimization_share,
-        optimization_share_stderr=None if probes is None else probes.split.stderr,
-        diverged_share=diverged_share,
-        n_rows=measured.n_rows,
-        braking=None if brakes is None else as_gap(brakes.best.gain, brakes.n_looks),
-        calibration=None if calibration is None else as_gap(calibration),
-        training_remedy=None if probes is None else as_gap(probes.best_gain),
-        total=claims.get("total"),
-    )
-
-
-def _rejudged(fit: FoldFit, loss: Any, y: Floats, y_test: Floats | None) -> FoldFit:
-    """The same fit under another loss, from its predictions."""
-    if fit.failure is not None:
-        return fit
-    nothing = np.empty(0)
-    targets = {"train": y[fit.train], "test": y[fit.test], "inside": y[fit.inside]}
-    if y_test is not None:
-        targets["extra"] = y_test
-    new = {k: loss.of(fit.outputs[k], t) for k, t in targets.items() if k in fit.outputs}
-    return replace(
-        fit,
-        train_losses=new.get("train", nothing),
-        test_losses=new.get("test", nothing),
-        extra_losses=new.get("extra", nothing),
-        inside_losses=new.get("inside", nothing),
-    )
-
-
-def as_prior(rows: RowLosses, fits: list[FoldFit], prior: RowLosses, table: Table) -> RowLosses:
-    """Losses that a diverged fit left unknown are those of the prior: as good as no model."""
-    if all(f.failure is None for f in fits):
-        return rows
-    mean = row_mean(prior.held_out, table.loss_weight).value
-    constant = np.where(np.isnan(prior.held_out), mean, prior.held_out)
-    learnt, judged, within = (np.zeros(len(table), dtype=bool) for _ in range(3))
-    for f in fits:
-        learnt[f.train] = judged[f.test] = within[f.inside] = True
-
-    def filled(losses: Floats, asked: NDArray[np.bool_]) -> Floats:
-        return np.where(np.isnan(losses) & asked, constant, losses)
-
-    return RowLosses(
-        filled(rows.fitted, learnt),
-        filled(rows.held_out, judged),
-        np.where(np.isnan(rows.extra), mean, rows.extra),
-        filled(rows.inside, within),
-    )

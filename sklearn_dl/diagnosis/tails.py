@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_dl.diagnosis.fold_fits import FoldFit
 from sklearn_dl.diagnosis.own_loss import Aim, row_loss
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.table import Table
 
-__all__ = ["Tail", "heavy_tail", "log_targets", "robust_loss"]
+__all__ = ["Tail", "heavy_tail", "log_targets", "rejudged", "robust_loss"]
 
 Floats = NDArray[np.float64]
 
@@ -81,3 +82,21 @@ def robust_loss(aim: Aim, table: Table) -> RowLoss | None:
     if aim.kind not in robust or table.y.ndim == 2:
         return None
     return row_loss(Aim("absolute"), table)
+
+
+def rejudged(fit: FoldFit, loss: Any, y: Floats, y_test: Floats | None) -> FoldFit:
+    """The same fit under another loss, from its predictions."""
+    if fit.failure is not None:
+        return fit
+    nothing = np.empty(0)
+    targets = {"train": y[fit.train], "test": y[fit.test], "inside": y[fit.inside]}
+    if y_test is not None:
+        targets["extra"] = y_test
+    new = {k: loss.of(fit.outputs[k], t) for k, t in targets.items() if k in fit.outputs}
+    return replace(
+        fit,
+        train_losses=new.get("train", nothing),
+        test_losses=new.get("test", nothing),
+        extra_losses=new.get("extra", nothing),
+        inside_losses=new.get("inside", nothing),
+    )
