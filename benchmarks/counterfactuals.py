@@ -68,6 +68,15 @@ class Judge:
         p = np.array([w[self.y == c].sum() for c in np.unique(self.y)]) / w.sum()
         return float(-(p * np.log(p)).sum())
 
+    def prior_on(self, y: Any) -> float:
+        """Loss of the constant model of the training rows on these: the scale of other losses."""
+        if not self.classify:
+            return float(np.mean((y - np.mean(self.y)) ** 2) / np.var(self.y))
+        w = self.weights(self.y)
+        share = {c: w[self.y == c].sum() / w.sum() for c in np.unique(self.y)}
+        p = np.array([share.get(label, 0.0) for label in y])
+        return float(np.average(-np.log(np.maximum(p, 1e-6)), weights=self.weights(y)))
+
     def __call__(self, model: Any, X: pd.DataFrame, y: Any) -> float:
         return float(np.average(self.rows(model, X, y), weights=self.weights(y)))
 
@@ -233,13 +242,16 @@ def measure(case: Case) -> dict[str, Any]:
     a, b1, b2 = losses[:, :3].mean(0)
     b = (b1 + b2) / 2
     pool = np.array(_pool(case, judge, [choose, confirm]))
-    f = float(min(pool.min(), b, judge.prior))
+    prior = judge.prior_on(
+        case.y_fresh
+    )  # rows of their own luck: that of the training rows differs
+    f = float(min(pool.min(), b, prior))
     out: dict[str, Any] = {
-        "prior": judge.prior, "A": a, "B": b, "refs": pool.tolist(), "gains": {},
+        "prior": prior, "A": a, "B": b, "refs": pool.tolist(), "gains": {},
         "spread": float(losses[:, 0].std()),
     }  # fmt: skip
     out["C"] = float(losses[:, 3].mean()) if case.X_test is not None else None
-    margin = max(0.05 * (judge.prior - f), 0.01)
+    margin = max(0.05 * (prior - f), 0.01)
     if a - f > LOW * margin:
         for name, configs in (
             ("optimization", same_class(case)),
@@ -249,7 +261,7 @@ def measure(case: Case) -> dict[str, Any]:
             done = np.array(run(fits, judge))
             out["A_" + name] = float(done[:, 0].min())
             f = min(f, float(done[:, 1].min()))  # anything trained here may be the best known
-    margin = max(0.05 * (judge.prior - f), 0.01)
+    margin = max(0.05 * (prior - f), 0.01)
     out |= {"F": f, "margin": margin}
     if a - f < 3 * margin:
         out["gains"] |= _variance(case, judge, learn, choose, confirm)
