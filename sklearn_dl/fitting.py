@@ -21,7 +21,7 @@ from sklearn_dl.losses import Link
 from sklearn_dl.nn import EMBEDDING_SIZE, PERIODIC, STRONG, Architecture, PlainEnsemble, build
 from sklearn_dl.nn.replicated import can_be_stacked
 from sklearn_dl.optimizers import OptimizerSpec, optimizer_spec
-from sklearn_dl.recipes import N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
+from sklearn_dl.recipes import DROPOUT, N_MEMBERS, PATIENCE, auto_batch_size, auto_max_epochs
 from sklearn_dl.tabular import (
     ImageEncoder,
     ImageShape,
@@ -357,7 +357,7 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
         decay_every=estimator.decay_every,
         decay_factor=estimator.decay_factor,
         warmup=0.0 if incremental else float(estimator.warmup),
-        dropout=float(estimator.dropout),
+        dropout=DROPOUT if estimator.dropout == "auto" else float(estimator.dropout),
         label_smoothing=float(getattr(estimator, "label_smoothing", 0.0)),
         early_stopping=bool(estimator.early_stopping) and watched,
         n_iter_no_change=estimator.n_iter_no_change,

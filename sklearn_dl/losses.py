@@ -44,12 +44,15 @@ class Loss:
         that shape whose sign says 1 or 0 and whose size is the weight of the label in this row.
     smooths : bool
         Whether ``function`` takes label smoothing, a float or a tensor that broadcasts over (...).
+    is_cross_entropy : bool
+        Whether it is that of the probabilities of classes or labels.
     """
 
     function: Callable[..., Tensor]
     link: Link
     target: Literal["index", "matrix", "signed"]
     smooths: bool = False
+    is_cross_entropy: bool = False
 
     def __call__(self, outputs: Tensor, target: Tensor, smoothing: Tensor | float = 0.0) -> Tensor:
         """Unreduced losses of shape (...) for outputs of shape (..., n_outputs)."""
@@ -258,12 +261,13 @@ def classifier_loss(
     Those are 0 and 1, or plus and minus the weight of the label where ``weighted``.
     """
     link: Link = "sigmoid" if multilabel else "softmax"
-    target: Literal["index", "matrix"] = "matrix" if multilabel else "index"
+    target: Literal["index", "matrix", "signed"] = "matrix" if multilabel else "index"
     if callable(loss):
         return Loss(_UserLoss(loss), link, target)
     if multilabel and weighted:
-        return Loss(CLASSIFIER_LOSSES[loss][2], link, "signed", smooths=True)
-    return Loss(CLASSIFIER_LOSSES[loss][multilabel], link, target, smooths=True)
+        target = "signed"
+    function = CLASSIFIER_LOSSES[loss][2 if target == "signed" else multilabel]
+    return Loss(function, link, target, smooths=True, is_cross_entropy=loss == "cross_entropy")
 
 
 def regressor_loss(loss: str | Callable[..., Any], *, levels: tuple[float, ...]) -> Loss:

@@ -17,9 +17,10 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
     normalization : {"batch", "layer"} or None, default=None
         Normalise the units before each activation: over the batch (Ioffe and Szegedy 2015) or over
         the layer (Ba et al. 2016).
-    dropout : float in [0, 1), default=0.1
+    dropout : float in [0, 1) or "auto", default="auto"
         Share of hidden units zeroed at each training step (Srivastava et al. 2014), row by row; the
-        same units for all rows where one batch holds them all.
+        same units for all rows where one batch holds them all. "auto": 0 where members end by the
+        rows that they leave out (see ``n_members``), else 0.1.
     module : {"auto", "ensemble", "periodic", "mlp", "residual", "cnn"} or callable, default="auto"
         "auto": the measured best, now "ensemble": networks of ``hidden_layer_sizes`` that read
         numbers beside their piecewise-linear encoding (Gorishniy et al. 2022), and categories of
@@ -33,7 +34,8 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
     n_members : int or "auto", default="auto"
         Networks trained together, whose predictions are averaged. With ``max_epochs="auto"`` each
         leaves out one fold of the rows, and the weights kept are those of the epoch that lost least
-        on the rows left out, unless ``early_stopping`` decides. "auto": 5 for "auto",
+        on the rows left out, unless ``early_stopping`` decides. A classifier's outputs are made as
+        sure as those rows allow, by one factor (Berta et al. 2025). "auto": 5 for "auto",
         "ensemble" and "periodic", 1 for other modules, and 1 with callbacks or an optimizer that
         mixes parameters.
     input_shape : tuple (channels, height, width) or None, default=None

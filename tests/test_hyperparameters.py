@@ -33,7 +33,7 @@ SHARED = {
         ["RELU", None, 1],
     ),
     "normalization": ([None, "batch", "layer"], ["group", True, 0]),
-    "dropout": ([0, 0.0, 0.5, 0.99], [1.0, -0.1, 1.5, None, "half", np.nan]),
+    "dropout": (["auto", 0, 0.0, 0.5, 0.99], [1.0, -0.1, 1.5, None, "half", np.nan]),
     "module": (
         ["auto", "ensemble", "mlp", "residual", lambda i, o: nn.Linear(i, o)],
         ["resnet50", None, 3],

@@ -10,10 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor, load_model, save_model
+from sklearn_dl.diagnosis.subject import find_subject
 from sklearn_dl.fitting import Rows, member_folds
+from sklearn_dl.losses import classifier_loss
 from sklearn_dl.recipes import N_MEMBERS
 from sklearn_dl.tabular import TabularEncoder, check_table
 from sklearn_dl.tabular.bins import N_BINS, bins_per_column, piecewise_bins
+from sklearn_dl.training.sharpness import best_factor
 
 QUICK = {"hidden_layer_sizes": (16,), "learning_rate": 0.01, "random_state": 0}
 
@@ -95,6 +98,63 @@ def test_members_stop_together_where_the_rows_left_out_say_so():
     assert asked.n_iter_ == 23
     assert asked.best_epoch_ is None
     assert fitted.validation_scores_ is None
+
+
+@pytest.mark.parametrize("multilabel", [False, True], ids=["classes", "labels"])
+def test_outputs_are_made_as_sure_as_rows_left_out_allow(multilabel):
+    rng = np.random.RandomState(0)
+    z = torch.from_numpy(rng.normal(size=(2000, 3)))
+    loss = classifier_loss("cross_entropy", multilabel=multilabel)
+    p = torch.sigmoid(2 * z) if multilabel else torch.softmax(2 * z, -1)
+    drawn = rng.uniform(size=(2000, 3 if multilabel else 1))
+    target = (
+        torch.from_numpy((drawn < p.numpy()).astype(float))
+        if multilabel
+        else torch.from_numpy((p.numpy().cumsum(1) < drawn).sum(1))
+    )
+    share = torch.full((2000,), 1 / 2000, dtype=torch.float64)
+    factor, lost = best_factor(loss, z, target, share)
+    assert 1.8 < factor < 2.2  # labels were drawn with 2
+    around = [float((loss(z * f, target) * share).sum()) for f in (0.96 * factor, 1.04 * factor)]
+    assert lost < min(around)
+    weight = torch.arange(2000) % 3
+    often = best_factor(
+        loss,
+        z.repeat_interleave(weight, 0),
+        target.repeat_interleave(weight, 0),
+        torch.full((int(weight.sum()),), 1 / int(weight.sum()), dtype=torch.float64),
+    )
+    assert best_factor(loss, z, target, weight / weight.sum())[0] == often[0]
+
+
+def test_the_factor_is_part_of_the_last_layer_and_moves_no_training(monkeypatch):
+    X, y = rows_of(100)
+
+    def fitted(factor):
+        def given(*args):
+            return factor, best_factor(*args)[1]
+
+        monkeypatch.setattr("sklearn_dl.training.loop.best_factor", given)
+        return DLClassifier(**QUICK).fit(X, y)
+
+    once, twice = fitted(1.0), fitted(2.0)
+    assert once.best_epoch_ == twice.best_epoch_
+    for a, b in zip(once.module_.members, twice.module_.members, strict=True):
+        *body, weight, bias = a.parameters()
+        *same, heavy, shifted = b.parameters()
+        assert all(map(torch.equal, body, same))
+        assert torch.equal(heavy, 2 * weight)
+        assert torch.equal(shifted, 2 * bias)
+
+
+def test_dropout_is_none_where_rows_left_out_end_the_training():
+    X, y = rows_of()
+    for settings, share in (({}, 0.0), ({"max_epochs": 3}, 0.1), ({"early_stopping": True}, 0.1)):
+        settings = {**QUICK, **settings}
+        nets = [DLClassifier(dropout=d, **settings).fit(X, y) for d in ("auto", share)]
+        assert_array_equal(*(net.predict_proba(X) for net in nets))
+        assert find_subject(DLClassifier(**settings)).setting("dropout") == share
+    assert find_subject(DLClassifier(n_members=1)).setting("dropout") == 0.1
 
 
 def test_plain_parameters_train_one_network_to_its_last_epoch():

@@ -14,6 +14,7 @@ from sklearn_dl.nn.layers import (
     StackedLayerNorm,
     StackedLinear,
 )
+from sklearn_dl.nn.piecewise import StackedPiecewise
 
 M, B, F, H = 3, 13, 5, 4
 
@@ -212,6 +213,20 @@ def test_dropout_draws_of_a_model_are_the_same_alone_and_in_a_stack():
         out = together.forward(x, Batch(rows=[B, 9, 4]))
         expected = alone.forward(x[1:2, :9], Batch())
         assert_array_equal(out[1, :9], expected[0])
+
+
+def test_bins_are_the_same_with_and_without_a_graph() -> None:
+    layer = StackedPiecewise(M, (0, 2), 4)
+    for model in range(M):
+        slope, offset = _drawn(2, 2, 4)
+        layer.load(model, torch.stack([slope, offset, slope.sigmoid()]))
+    for rows in (B, 3, B):  # memory of a larger batch is used again
+        x = _drawn(M, rows, F).float()
+        with torch.no_grad():
+            written = layer.forward(x, Batch())
+        assert_array_equal(written, layer.forward(x, Batch()))
+        with torch.no_grad():
+            assert_array_equal(written[1], layer.plain(1)(x[1]))
 
 
 # a user's module

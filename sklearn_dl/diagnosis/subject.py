@@ -12,6 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_dl.estimators import DLClassifier, DLRegressor
+from sklearn_dl.nn import STRONG
+from sklearn_dl.recipes import auto_dropout
 from sklearn_dl.tabular import checked_shape, has_images, image_rows
 
 __all__ = ["Subject", "find_subject", "seeded", "with_image_rows"]
@@ -52,6 +54,21 @@ class Subject:
         return self.setting("module") == "cnn" or self.setting("input_shape") is not None
 
     @property
+    def has_members(self) -> bool:
+        """Whether it is the mean of several networks."""
+        members, module = self.setting("n_members", 1), self.setting("module")
+        if members == "auto":
+            strong = isinstance(module, str) and module in STRONG
+            members = 2 if strong and not self.setting("callbacks") else 1
+        return bool(members > 1)
+
+    @property
+    def leaves_rows_out(self) -> bool:
+        """Whether members end their training by the rows that each leaves out."""
+        free = self.setting("max_epochs") == "auto" and not self.setting("early_stopping")
+        return self.has_members and free
+
+    @property
     def transforms_target(self) -> bool:
         """Whether a TransformedTargetRegressor is around the core."""
         return any(hasattr(e, "regressor") for e in _layers(self.estimator))
@@ -62,8 +79,14 @@ class Subject:
         return bool(has_fit_parameter(self.core, "sample_weight"))
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """A parameter of the core, ``default`` where it has none of that name."""
-        return self.core.get_params(deep=False).get(name, default)
+        """A parameter of the core, ``default`` where it has none of that name.
+
+        Of ``dropout="auto"`` the share that it stands for.
+        """
+        value = self.core.get_params(deep=False).get(name, default)
+        if name == "dropout" and isinstance(value, str):
+            return auto_dropout(leaves_rows_out=self.leaves_rows_out)
+        return value
 
     def with_params(self, **params: Any) -> Any:
         """A clone with the core's parameters changed."""

@@ -25,7 +25,7 @@ from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import Loss
 from sklearn_dl.nn import ACTIVATIONS, MODULES
 from sklearn_dl.optimizers import OPTIMIZERS
-from sklearn_dl.recipes import auto_batch_size
+from sklearn_dl.recipes import auto_batch_size, auto_dropout
 from sklearn_dl.schedules import SCHEDULES
 from sklearn_dl.tabular import (
     ImageShape,
@@ -59,7 +59,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     hidden_layer_sizes: tuple[int, ...] = (128, 128)
     activation: str | Callable[[torch.Tensor], torch.Tensor] = "relu"
     normalization: str | None = None
-    dropout: float = 0.1
+    dropout: float | Literal["auto"] = "auto"
     module: str | Callable[[int, int], torch.nn.Module] = "auto"
     n_members: int | Literal["auto"] = "auto"
     input_shape: tuple[int, int, int] | None = None
@@ -95,7 +95,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS)), callable],
         "normalization": [StrOptions({"batch", "layer"}), None],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "module": [StrOptions(set(MODULES)), callable],
         "n_members": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "input_shape": ["array-like", None],
@@ -320,6 +320,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             folds = fitting.member_folds(
                 rows, architecture.n_members, seed, stratify=stratify, one_batch=one_batch
             )
+        if self.dropout == "auto":
+            recipe = replace(recipe, dropout=auto_dropout(leaves_rows_out=folds is not None))
         return FitJob(
             architecture=architecture,
             loss=loss,

@@ -54,6 +54,7 @@ class Proposer:
     def __init__(self, space: Space, subject: Subject, seed: int) -> None:
         self.space, self.prefix, self.seed = space, subject.prefix, seed
         now = subject.estimator.get_params(deep=True)
+        now[self.prefix + "dropout"] = subject.setting("dropout")  # a number for "auto"
         self.start = {name: now[name] for name in space}
         known = param_space(subject.estimator)
         self.expect = partial(expected, space=known, prefix=subject.prefix)

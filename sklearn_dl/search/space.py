@@ -114,10 +114,7 @@ def param_space(estimator: Any) -> Space:
 
 def chooses_its_epochs(subject: Subject) -> bool:
     """Whether members end their training by the rows that each leaves out."""
-    members, module = subject.setting("n_members", 1), subject.setting("module")
-    if members == "auto":
-        members = 2 if module in ("auto", "ensemble") and not subject.setting("callbacks") else 1
-    return bool(members > 1) and bool(subject.setting("max_epochs") == "auto")
+    return subject.has_members and bool(subject.setting("max_epochs") == "auto")
 
 
 def optuna_params(trial: Any, space: Mapping[str, Distribution]) -> dict[str, Any]:

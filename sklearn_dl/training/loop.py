@@ -17,17 +17,20 @@ from torch import Tensor
 
 from sklearn_dl.losses import loss_and_gradient
 from sklearn_dl.nn import Batch, Chain, build
+from sklearn_dl.nn.architecture import Sequence as Sequential
 from sklearn_dl.nn.ensemble import averaged
-from sklearn_dl.nn.layers import StackedDropout
+from sklearn_dl.nn.layers import StackedDropout, StackedLinear
 from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.training.augmenting import StackAugmentation, rejoined, sum_of, terms_of
 from sklearn_dl.training.batches import Batches, Step, padded
 from sklearn_dl.training.inputs import DenseInputs
-from sklearn_dl.training.job import Examples, FitJob, ModelState
+from sklearn_dl.training.job import Examples, ModelState
+from sklearn_dl.training.judging import joint_weight, padded_rows, scores
 from sklearn_dl.training.members import joined
 from sklearn_dl.training.model import Model
 from sklearn_dl.training.parameters import ParameterMatrix
+from sklearn_dl.training.sharpness import best_factor
 from sklearn_dl.training.updates import Layout, StackOptimizer
 
 __all__ = ["Stack"]
@@ -73,9 +76,22 @@ class Stack:
         self._before = self._earlier = self.parameters.snapshot()
         self._first = first or [self.parameters.row(i) for i in range(len(models))]
         self._last_steps = {m.n_steps - 1 for m in models}
-        self._held_out = _held_out([m.job.validation for m in models], job.device, job.dtype)
-        self._left_out = _held_out([m.job.left_out for m in models], job.device, job.dtype)
+        self._held_out = padded_rows([m.job.validation for m in models], job.device, job.dtype)
+        self._left_out = padded_rows([m.job.left_out for m in models], job.device, job.dtype)
         self._first_loss: Tensor | None = None
+        self._last = self._last_linear() if self.loss.is_cross_entropy else []
+        self._factors = [1.0] * len(models)
+
+    def _last_linear(self) -> list[str]:
+        """Names of the parameters whose factor is one of the outputs, where the network has them.
+
+        A user's module may do anything with its outputs.
+        """
+        chain = self.network.chain if isinstance(self.network, Sequential) else []
+        if not chain or not isinstance(chain[-1], StackedLinear):
+            return []
+        last = set(map(id, chain[-1].parameters()))
+        return [name for name, p in self.network.named_parameters() if id(p) in last]
 
     def _arm_noise(self) -> None:
         rates = [m.job.recipe.dropout for m in self.models]
@@ -199,13 +215,13 @@ class Stack:
         loss, outputs = self._evaluated(*self._held_out)
         target, share = self._held_out[1:]
         found = list(
-            zip(loss.tolist(), _scores(self.models[0].job, outputs, target, share), strict=True)
+            zip(loss.tolist(), scores(self.models[0].job, outputs, target, share), strict=True)
         )
         for places in self._teams():  # members watch the same rows: their mean is judged
             mean = averaged(outputs[places], self.loss.link).unsqueeze(0)
             rows = slice(places[0], places[0] + 1)
             value = float((self.loss(mean, target[rows]) * share[rows]).sum())
-            (score,) = _scores(self.models[0].job, mean, target[rows], share[rows])
+            (score,) = scores(self.models[0].job, mean, target[rows], share[rows])
             for place in places:
                 found[place] = value, score
         return found
@@ -219,16 +235,29 @@ class Stack:
 
     @torch.no_grad()
     def evaluate_left_out(self) -> list[float]:
-        """What each model's team loses on the rows that its members leave out; NaN without any."""
+        """What each model's team loses on the rows that its members leave out; NaN without any.
+
+        Classes at the factor of the outputs that serves them best, which ``_factors`` keeps.
+        """
         if self._left_out is None:
             return [math.nan] * len(self.models)
-        loss, _ = self._evaluated(*self._left_out)
+        examples, target, share = self._left_out
+        loss, outputs = self._evaluated(examples, target, share)
         found = loss.tolist()
         for places in self._teams():
-            weights = [_total(self.models[place].job.left_out) for place in places]
-            summed = sum(w * found[place] for w, place in zip(weights, places, strict=True))
+            weights = [joint_weight(self.models[place].job.left_out) for place in places]
+            total = sum(weights)
+            if self._last:
+                # without padding, so that other teams of the stack make no difference
+                rows = [(place, slice(0, len(examples[place]))) for place in places]
+                shares = [share[at] * (w / total) for at, w in zip(rows, weights, strict=True)]
+                parts = [torch.cat([values[at] for at in rows]) for values in (outputs, target)]
+                factor, summed = best_factor(self.loss, parts[0], parts[1], torch.cat(shares))
+            else:
+                factor = 1.0
+                summed = sum(w * found[p] for w, p in zip(weights, places, strict=True)) / total
             for place in places:
-                found[place] = summed / sum(weights)
+                found[place], self._factors[place] = summed, factor
         return found
 
     def _evaluated(
@@ -272,7 +301,7 @@ class Stack:
             }
             model.end_epoch(
                 record,
-                partial(self.row, i),
+                partial(self._sharpened, i),
                 partial(self.row, i, before=True),
                 partial(self._team_state, model.team),
             )
@@ -282,6 +311,13 @@ class Stack:
                 model.finish(partial(self.row, i))
         self.settle()
         self._before, self._earlier = self.parameters.snapshot(), self._before
+
+    def _sharpened(self, i: int) -> ModelState:
+        """The numbers of one model now, as sure as the rows left out allow."""
+        state = self.row(i)
+        for name in self._last:
+            state.values[name] = state.values[name] * self._factors[i]
+        return state
 
     def _team_state(self, team: int) -> ModelState:
         rows = sorted(
@@ -321,9 +357,9 @@ class Stack:
             )
             for e in (model.job.examples for model in self.models)
         ]
-        held_out = _held_out(folds, self.device, self.dtype)
-        assert held_out is not None
-        loss, _ = self._evaluated(*held_out)
+        probed = padded_rows(folds, self.device, self.dtype)
+        assert probed is not None
+        loss, _ = self._evaluated(*probed)
         return [
             loss[i].item() if all(v.isfinite().all() for v in s.values.values()) else math.inf
             for i, s in zip(models, states, strict=True)
@@ -361,64 +397,3 @@ class Stack:
         for i in going:
             self.models[i].optimizer_state = self.optimizer.row(i)
         return Stack([self.models[i] for i in going], states, [self._first[i] for i in going])
-
-
-def _total(examples: Examples | None) -> float:
-    """Joint weight of rows."""
-    if examples is None:
-        return 0.0
-    return float(len(examples)) if examples.weight is None else float(examples.weight.sum())
-
-
-def _held_out(
-    folds: Sequence[Examples | None], device: torch.device, dtype: torch.dtype
-) -> tuple[list[Examples], Tensor, Tensor] | None:
-    """The validation rows of the models, their padded targets, and shares that sum to 1 a model."""
-    present = [fold.to(device) for fold in folds if fold is not None]
-    if not present:
-        return None
-    longest = max(len(fold) for fold in present)
-    ones = [torch.ones(len(fold), device=device, dtype=dtype) for fold in present]
-    weights = [
-        one if fold.weight is None else fold.weight.to(dtype)
-        for one, fold in zip(ones, present, strict=True)
-    ]
-    target = padded([fold.target for fold in present], longest)
-    return present, target, padded([w / w.sum() for w in weights], longest)
-
-
-def _scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list[float]:
-    """Weighted accuracy or R2 of each model; ``share`` sums to 1 over a model's rows."""
-    if job.score == "accuracy":
-        hit = (
-            outputs.argmax(-1) == target
-            if job.loss.target == "index"
-            else ((outputs > 0) == (target > 0)).all(-1)
-        )
-        return [float(v) for v in (hit * share).sum(1)]
-    if job.score == "d2_pinball":
-        return _pinball_scores(job, outputs, target, share)
-    if job.score == "r2":
-        if job.loss.link == "exp":
-            outputs = outputs.exp()
-        weight = share.unsqueeze(-1)
-        residual = (weight * (outputs - target).square()).sum(1)
-        mean = (weight * target).sum(1, keepdim=True)
-        spread = (weight * (target - mean).square()).sum(1)
-        return [float(v) for v in (1 - residual / spread.clamp(min=1e-30)).mean(-1)]
-    return [math.nan] * outputs.shape[0]
-
-
-def _pinball_scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list[float]:
-    """One minus the pinball loss over that of the rows' own quantiles, of each model."""
-    order = target.argsort(1)
-    reached = share.unsqueeze(-1).expand_as(target).gather(1, order).cumsum(1)
-    levels = target.new_tensor(job.architecture.levels)
-    places = torch.stack([(reached < q).sum(1) for q in levels], -1)  # (models, targets, levels)
-    places = places.clamp(max=target.shape[1] - 1)
-    constant = target.gather(1, order).transpose(1, 2).gather(2, places).flatten(1)
-    losses = [
-        (job.loss(each, target) * share).sum(1)
-        for each in (outputs, constant.unsqueeze(1).expand_as(outputs))
-    ]
-    return [float(v) for v in 1 - losses[0] / losses[1].clamp(min=1e-30)]
