@@ -324,6 +324,9 @@ def _content(rows: Rows) -> NDArray[np.uint64]:
     table = rows.table.toarray() if isinstance(rows.table, csr_array) else rows.table
     if isinstance(table, np.ndarray):
         table = pd.DataFrame(np.asarray(table, dtype=np.float64))
+    else:  # the same numbers of another dtype are the same rows
+        plain = [isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in table.dtypes]
+        table = table.astype(dict.fromkeys(table.columns[plain], np.float64))
     # by rank: units measured with weights or with repetitions differ in their last bit
     columns = rows.target.reshape(len(rows), -1).T
     target = pd.DataFrame([np.unique(column, return_inverse=True)[1] for column in columns]).T

@@ -63,6 +63,10 @@ def test_rows_of_equal_content_are_left_out_by_the_same_member():
     often = Rows(np.repeat(X, repeats, 0), np.repeat(y, repeats), None)
     folds = member_folds(often, 5, seed=7, stratify=True, one_batch=True)
     assert_array_equal(np.repeat(once, repeats), folds)
+    whole = Rows(pd.DataFrame((10 * X).astype(int)), y, None)
+    same = Rows((10 * X).astype(int), y, None)
+    by_dtype = [member_folds(r, 5, seed=7, stratify=True, one_batch=True) for r in (whole, same)]
+    assert_array_equal(*by_dtype)
     for label in (0, 1):  # each member leaves out its share of each class
         counts = np.bincount(once[y == label], minlength=5)
         assert counts.max() - counts.min() <= 1
