@@ -27,6 +27,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_dl import DLClassifier, DLRegressor, checkpoints
 from sklearn_dl.diagnosis.rules import Verdict
+from sklearn_dl.diagnosis.subject import find_subject
 from sklearn_dl.search import DiagnosisSearchCV, optuna_params, param_space
 from sklearn_dl.search.evidence import Trial, asked, findings_of
 from sklearn_dl.search.experience import LEVELS, SLOPES, expected
@@ -87,8 +88,8 @@ def test_the_results_are_those_of_a_scikit_learn_search(iris):
     assert len(search.rounds_) == results["round"][-1] + 1
     assert search.rounds_["candidates"].sum() == 8
     assert results["cause"][0] == "as it is"
-    own = DLClassifier(**SMALL).get_params()
-    assert results["params"][0] == {name: own[name] for name in TINY}
+    own = find_subject(DLClassifier(**SMALL)).setting
+    assert results["params"][0] == {name: own(name) for name in TINY}
 
 
 def test_a_search_repeats_and_batching_changes_nothing(iris):
@@ -369,7 +370,7 @@ def test_the_scale_of_the_metric_does_not_matter():
 def test_each_cause_moves_a_network_its_way():
     space = param_space(DLClassifier(module="mlp"))
     start = DLClassifier(hidden_layer_sizes=(64, 64), max_epochs=20, label_smoothing=0.1)
-    start = {name: start.get_params()[name] for name in space} | {"augmentation": None}
+    start = {name: find_subject(start).setting(name) for name in space} | {"augmentation": None}
     for seed in range(20):
         rng = np.random.RandomState(seed)
         for cause, way in ((Verdict.MODEL_BIAS, -1), (Verdict.OVERFITTING, 1)):
@@ -490,7 +491,7 @@ def test_every_setting_of_the_space_is_valid_and_holds_the_default_in_its_range(
         clone(net).set_params(**drawn)._validate_params()
     for name in ("learning_rate", "weight_decay", "dropout"):
         low, high = space[name].support()
-        assert low <= net.get_params()[name] <= high or net.optimizer == "sgd"
+        assert low <= find_subject(net).setting(name) <= high or net.optimizer == "sgd"
     lists = [v for v in space.values() if isinstance(v, list)]
     assert all(len({repr(x) for x in v}) == len(v) for v in lists)
 
