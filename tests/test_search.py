@@ -30,7 +30,7 @@ from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.subject import find_subject
 from sklearn_dl.search import DiagnosisSearchCV, optuna_params, param_space
 from sklearn_dl.search.evidence import Trial, asked, findings_of
-from sklearn_dl.search.experience import LEVELS, SLOPES, expected
+from sklearn_dl.search.experience import EFFECTS, LEVELS, SLOPES, Experience
 from sklearn_dl.search.moves import HEALTHY, MOVES, healthy, moved, place, stepped
 from sklearn_dl.search.proposing import FIRST_STEP, LEAST_STEP, step_after
 from sklearn_dl.search.ranking import ranked_draws
@@ -428,45 +428,58 @@ def test_places_order_numbers_and_layers_and_only_tell_words_apart():
 
 
 def test_proposals_like_the_good_candidates_are_ranked_first():
-    space = {"dropout": stats.uniform(0, 1), "early_stopping": [False, True]}
-    seen = [
-        trial(0.0, -abs(d - 0.3), dropout=d, early_stopping=False) for d in np.linspace(0, 1, 9)
-    ]
-    seen.append(Trial({"dropout": 0.3, "early_stopping": True}, *np.full((2, 3), np.nan)))
-    asked_of = [{"dropout": d, "early_stopping": e} for d in (0.31, 0.9) for e in (False, True)]
-    draws = ranked_draws(seen, asked_of, space, 50, np.random.RandomState(0))
+    space = {"a": stats.uniform(0, 1), "b": [False, True]}  # names of which nothing is known
+    seen = [trial(0.0, -abs(a - 0.3), a=a, b=False) for a in np.linspace(0, 1, 9)]
+    seen.append(Trial({"a": 0.3, "b": True}, *np.full((2, 3), np.nan)))
+    asked_of = [{"a": a, "b": b} for a in (0.31, 0.9) for b in (False, True)]
+    nothing = Experience({}, "")
+    draws = ranked_draws(seen, asked_of, space, 50, np.random.RandomState(0), nothing)
     assert draws.shape == (4, 50)
-    assert (draws.argmax(axis=0) == 0).mean() > 0.9
+    assert draws.mean(axis=1).argmax() == 0
+    assert (draws.argmax(axis=0) == 0).mean() > 0.5
 
 
-def test_what_other_tables_taught_is_believed_as_far_as_the_scores_agree():
-    space = {"dropout": stats.uniform(0, 1)}
-    pair = [{"dropout": 0.5, "hint": hint} for hint in (-1.0, 1.0)]
+def test_what_other_tables_taught_is_given_up_where_the_scores_say_otherwise():
+    space = param_space(DLClassifier(module="mlp"))
+    pair = [{"learning_rate": rate} for rate in (5e-4, 1e-2)]
+    space = {"learning_rate": space["learning_rate"]}
 
-    def gain(slope):  # of the proposal that is expected to be better, over the other
-        seen = [
-            trial(0.0, slope * hint, dropout=d, hint=hint)
-            for d, hint in zip(np.linspace(0, 1, 8), [-1.0, 1.0, 1.0, -1.0] * 2, strict=True)
-        ]
-        rng = np.random.RandomState(0)
-        draws = ranked_draws(seen, pair, space, 50, rng, lambda params: params["hint"])
+    def gain(slope, n):  # of the larger rate, which is better elsewhere
+        rates = space["learning_rate"].ppf(np.linspace(0.05, 0.95, n)) if n else []
+        seen = [trial(0.0, slope * np.log(rate), learning_rate=float(rate)) for rate in rates]
+        rng, other_tables = np.random.RandomState(0), Experience(space, "")
+        draws = ranked_draws(seen, pair, space, 50, rng, other_tables)
         return (draws[1] - draws[0]).mean()
 
-    assert 1.5 < gain(1.0) < 2.0  # two standard deviations, a little doubted
-    assert abs(gain(-1.0)) < 0.1  # the scores say the opposite
+    assert gain(0.0, 0) > 0.7
+    assert gain(1.0, 9) > 0.7
+    assert abs(gain(-1.0, 9)) < 0.3
+    assert gain(-1.0, 40) < -0.7
 
 
 def test_experience_counts_what_it_knows_of_a_setting():
     net = DLClassifier(module="mlp", n_members=1)
     space = param_space(net)
-    assert set(SLOPES) | set(LEVELS) == set(space) - {"augmentation"}
+    assert set(SLOPES) | set(LEVELS) == set(space)
     well = healthy({name: net.get_params()[name] for name in space}, space, "")
     badly = well | {"learning_rate": 2e-4, "max_epochs": 10, "normalization": None}
-    assert expected(well, space, "") > expected(badly, space, "") + 1
-    pipeline = make_pipeline(net)
-    renamed = {f"dlclassifier__{name}": value for name, value in well.items()}
-    assert expected(renamed, param_space(pipeline), "dlclassifier__") == expected(well, space, "")
-    assert expected({"activation": np.tanh, "batch_size": 9}, space, "") == 0
+    taught = Experience(space, "")
+    assert EFFECTS @ taught.effects(well) > EFFECTS @ taught.effects(badly) + 1
+    prefix = "dlclassifier__"
+    renamed = {prefix + name: value for name, value in well.items()}
+    in_pipeline = Experience(param_space(make_pipeline(net)), prefix)
+    assert_allclose(in_pipeline.effects(renamed), taught.effects(well))
+    assert not taught.effects({"activation": np.tanh, "batch_size": 9}).any()
+    assert taught.beyond_folds(well | {"early_stopping": True}) < taught.beyond_folds(well) == 0
+
+
+def test_a_third_of_a_round_is_what_the_diagnosis_asks_for(iris):
+    search = tiny_search(n_candidates=14).fit(*iris)
+    causes = pd.Series(search.cv_results_["cause"]).groupby(search.cv_results_["round"])
+    assert list(causes.get_group(0)[:2]) == ["as it is", "healthy"]
+    for r in range(1, len(search.rounds_)):
+        anywhere = causes.get_group(r) == "anywhere"
+        assert 0 < anywhere.sum() <= len(anywhere) - max(round(len(anywhere) / 3), 1)
 
 
 # --- the space ------------------------------------------------------------------------------------

@@ -37,10 +37,12 @@ class DiagnosisSearchCV(BaseSearchCV):
     that towards each cause: larger and less regularised (model bias), other rates, schedules and
     epochs (optimization), more regularised (overfitting). After each round the best candidate is
     diagnosed from what the search knows already: its training and held-out scores by fold, those of
-    the other candidates, and a few reference models. The causes share the proposals by their
-    probabilities, steps from the best candidates that get smaller where a round brought nothing
-    (Hooke and Jeeves 1961); a Gaussian process through the scores so far says which of them are
-    trained. All fits of a round train together, see `batched_fits`.
+    the other candidates, and a few reference models. A third of the next round is what the causes
+    ask for, shared out by their probabilities: steps from the best candidates, which get smaller
+    where a round brought nothing (Hooke and Jeeves 1961). The rest is drawn from the whole space.
+    Of many such proposals those are trained that a Gaussian process through the scores so far
+    holds to be promising; it begins with what hyperparameters were worth on other tables (Perrone
+    et al. 2018). All fits of a round train together, see `batched_fits`.
 
     Parameters
     ----------
@@ -93,6 +95,7 @@ class DiagnosisSearchCV(BaseSearchCV):
     References
     ----------
     Hooke and Jeeves (1961), Direct search solution of numerical and statistical problems.
+    Perrone, Jenatton, Seeger and Archambeau (2018), Scalable hyperparameter transfer learning.
     Snoek, Larochelle and Adams (2012), Practical Bayesian optimization of machine learning
     algorithms.
 

@@ -3,53 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sklearn_dl.search.moves import place
 from sklearn_dl.search.space import Space
 
-__all__ = ["expected"]
+__all__ = ["Experience"]
 
-#: Effects on the score, in which 0 is the mean of random settings on a table and 1 is how far their
-#: best lies above their median: ridge regression over 80 settings of `param_space` on each of the
-#: ten tuning tables of benchmarks/search.py, 600 rows each; it explains 0.44 of the variance.
-#: Of a range: by the place in it, from -0.5 to 0.5, and by its square over the mean square, 1/12.
+Floats = NDArray[np.float64]
+
+#: Effects on the score, in which 0 is the median of random settings on a table and 1 is their best:
+#: means over tables, by a linear model with random effects of the table (Laird and Ware 1982) over
+#: random settings of `param_space` on the ten tuning tables of benchmarks/search.py, 600 rows each.
+#: Of a range: by the place in it, from -0.5 to 0.5, and by four times its square, centred.
 SLOPES: dict[str, tuple[float, float]] = {
-    "hidden_layer_sizes": (0.78, -0.22),
-    "dropout": (-0.09, -0.26),
-    "learning_rate": (1.46, -0.54),
-    "weight_decay": (0.07, -0.21),
-    "label_smoothing": (-0.27, 0.20),
-    "max_epochs": (0.78, -0.10),
+    "hidden_layer_sizes": (0.75, -0.09),
+    "dropout": (-0.16, -0.10),
+    "learning_rate": (1.58, -0.44),
+    "weight_decay": (0.04, -0.05),
+    "label_smoothing": (-0.25, 0.04),
+    "max_epochs": (0.83, -0.11),
 }
 #: Of words.
 LEVELS: dict[str, dict[Any, float]] = {
-    "activation": {"relu": -0.02, "gelu": 0.03, "tanh": -0.02},
-    "normalization": {None: -0.10, "batch": -0.09, "layer": 0.18},
-    "schedule": {"cosine": 0.13, "one_cycle": 0.09, "exponential": -0.21},
-    "early_stopping": {False: 0.02, True: -0.02},
+    "activation": {"relu": -0.02, "gelu": 0.05, "tanh": -0.02},
+    "normalization": {None: -0.07, "batch": -0.09, "layer": 0.16},
+    "schedule": {"cosine": 0.11, "one_cycle": 0.10, "exponential": -0.21},
+    "augmentation": {None: 0.0, "noise": 0.0},
+    "early_stopping": {False: 0.03, True: -0.03},
 }
+#: Of two places together, times four.
+PAIRS: dict[tuple[str, str], float] = {
+    ("learning_rate", "max_epochs"): -0.29,
+    ("learning_rate", "hidden_layer_sizes"): -0.31,
+    ("dropout", "hidden_layer_sizes"): 0.0,
+    ("dropout", "learning_rate"): 0.11,
+    ("dropout", "max_epochs"): 0.05,
+    ("weight_decay", "learning_rate"): 0.0,
+    ("hidden_layer_sizes", "max_epochs"): -0.14,
+    ("label_smoothing", "learning_rate"): -0.06,
+}
+#: How much an effect differs between tables, a standard deviation.
+SPREAD = 0.33
+#: What early stopping costs on other rows beyond what folds show of it: the tenth of the rows that
+#: it holds back, and scores that differ more between seeds.
+HELD_BACK = 0.3
 
 
-def expected(params: Mapping[str, Any], space: Space, prefix: str) -> float:
-    """How good a setting was on other tables (Wistuba et al. 2015).
+@dataclass(frozen=True)
+class Experience:
+    """Of settings of one kind of network.
 
-    Parameters
+    Attributes
     ----------
-    params : mapping
-        A setting; what is not known of it counts nothing.
     space : Space
         `param_space` of the estimator: the ranges that effects refer to.
     prefix : str
         Of the network's parameters.
     """
-    total = 0.0
-    for name, (slope, bend) in SLOPES.items():
-        if prefix + name in params and prefix + name in space:
-            x = place(space[prefix + name], params[prefix + name])[0] - 0.5
-            total += slope * x + bend * (x * x - 1 / 12)
-    for name, effects in LEVELS.items():
-        value = params.get(prefix + name)
-        if prefix + name in params and (value is None or isinstance(value, str | bool)):
-            total += effects.get(value, 0.0)
-    return total
+
+    space: Space
+    prefix: str
+
+    def effects(self, params: Mapping[str, Any]) -> Floats:
+        """What a setting has of each effect; what is not known of it counts nothing."""
+        at = {name: self._place(name, params) for name in SLOPES}
+        found = [e for name in SLOPES for e in _line_and_bend(at[name])]
+        for name, levels in LEVELS.items():
+            value = params.get(self.prefix + name, levels)  # a dict: no level
+            known = not isinstance(value, dict) and (value is None or isinstance(value, str | bool))
+            share = 1 / len(levels) if known and value in levels else 0.0
+            found += [float(known and value == level) - share for level in levels]
+        found += [4 * (at[a] or 0.0) * (at[b] or 0.0) for a, b in PAIRS]
+        return np.array(found)
+
+    def _place(self, name: str, params: Mapping[str, Any]) -> float | None:
+        name = self.prefix + name
+        if name not in params or name not in self.space:
+            return None
+        return place(self.space[name], params[name])[0] - 0.5
+
+    def beyond_folds(self, params: Mapping[str, Any]) -> float:
+        """What folds do not show of a setting's score after it is fitted to all rows."""
+        return -HELD_BACK if params.get(self.prefix + "early_stopping") is True else 0.0
+
+
+def _line_and_bend(x: float | None) -> tuple[float, float]:
+    return (0.0, 0.0) if x is None else (x, 4 * (x * x - 1 / 12))
+
+
+#: Expected effects, in the order of `Experience.effects`.
+EFFECTS: Floats = np.array(
+    [
+        *(effect for both in SLOPES.values() for effect in both),
+        *(effect for levels in LEVELS.values() for effect in levels.values()),
+        *PAIRS.values(),
+    ]
+)

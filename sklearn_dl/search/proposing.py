@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.search.evidence import CAUSES, Trial, asked, findings_of
-from sklearn_dl.search.experience import expected
+from sklearn_dl.search.experience import Experience
 from sklearn_dl.search.history import History
 from sklearn_dl.search.moves import healthy, moved, redrawn
 from sklearn_dl.search.ranking import ranked_draws
@@ -27,9 +26,13 @@ FIRST_STEP = 0.5  # share of a range; halved when a round brought nothing (Hooke
 LEAST_STEP = 0.1
 PROBE_MOVES = 3  # hyperparameters that a probe of the first round changes
 MOST_MOVES = 4  # and later candidates
-POOL = 200  # proposals of a round, of which the most promising are trained
-FRESH = 0.15  # of them are drawn anywhere: no direction is right for ever
-CROSSED = 0.2  # of them take their values from two of the best
+PROBES = 20  # proposals of a probe, of which the most promising is trained
+#: Share of a round that is what the diagnosis asks for; the rest is drawn anywhere, since scores of
+#: a few folds mislead and no direction is right for ever. Chosen by searches through models of the
+#: tuning tables of benchmarks/search.py.
+ASKED = 1 / 3
+STEPS, DRAWS = 120, 180  # proposals of either, of which the most promising are trained
+CROSSED = 0.25  # of the former take their values from two of the best
 PARENTS = 4  # trials that are crossed
 BASES = 3  # best trials from which steps begin
 TRIES = 50  # at a candidate that is not known already
@@ -56,8 +59,7 @@ class Proposer:
         now = subject.estimator.get_params(deep=True)
         now[self.prefix + "dropout"] = subject.setting("dropout")  # a number for "auto"
         self.start = {name: now[name] for name in space}
-        known = param_space(subject.estimator)
-        self.expect = partial(expected, space=known, prefix=subject.prefix)
+        self.experience = Experience(param_space(subject.estimator), subject.prefix)
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         """At most ``n`` new candidates; fewer where the space has no more."""
@@ -65,7 +67,7 @@ class Proposer:
         rng = np.random.RandomState((self.seed + r) % 2**32)
         known = {key_of(params) for params in history.params}
         if not history.params:
-            return self._fill(n, known, lambda k: self._first(k, rng), rng)
+            return self._opening(n, known, rng)
         references = dict(history.references or {})
         prior = references.pop("prior", np.full(1, np.nan))
         trials = history.trials()
@@ -73,10 +75,39 @@ class Proposer:
         history.shares[r] = shares
         ranked = sorted(trials, key=lambda t: -t.score)  # stable: the first of equals
         step = step_after(history.best_by_round())
-        pool = self._fill(POOL, known, lambda k: self._next(ranked, shares, step, rng), rng)
-        if len(pool) <= n:
-            return pool
-        draws = ranked_draws(trials, [p.params for p in pool], self.space, n, rng, self.expect)
+        steps = self._fill(STEPS, known, lambda _: self._next(ranked, shares, step, rng), rng)
+        fresh = self._fill(DRAWS, known, lambda _: self._anywhere(rng), rng)
+        chosen = self._most_promising(trials, steps, max(round(ASKED * n), 1), rng)
+        left = n - len(chosen)
+        if len(fresh) < left:  # the space is as good as used up
+            fresh += [step for step in steps if step not in chosen]
+        return chosen + self._most_promising(trials, fresh, left, rng)
+
+    def _opening(self, n: int, known: set[str], rng: np.random.RandomState) -> list[Proposal]:
+        """The setting as it is, a healthy one, and of steps from that what did well elsewhere."""
+        base = healthy(self.start, self.space, self.prefix)
+        fixed = [Proposal(self.start, "as it is"), Proposal(base, "healthy")]
+        chosen = self._fill(min(n, len(fixed)), known, lambda k: fixed[k], rng)
+        for k in range(n - len(chosen)):  # a probe a cause, in turn
+            cause = CAUSES[k % len(CAUSES)]
+            probes = self._fill(PROBES, set(known), self._prober(base, cause, rng), rng)
+            found = self._most_promising([], probes, 1, rng)
+            known.update(key_of(p.params) for p in found)
+            chosen += found
+        return chosen
+
+    def _prober(
+        self, base: Params, cause: Verdict, rng: np.random.RandomState
+    ) -> Callable[[int], Proposal]:
+        return lambda _: self._step(base, cause, FIRST_STEP, PROBE_MOVES, rng)
+
+    def _most_promising(
+        self, trials: Sequence[Trial], pool: list[Proposal], n: int, rng: np.random.RandomState
+    ) -> list[Proposal]:
+        if len(pool) <= n or n == 0:
+            return pool[:n]
+        settings = [proposal.params for proposal in pool]
+        draws = ranked_draws(trials, settings, self.space, n, rng, self.experience)
         chosen: list[int] = []
         for column in draws.T:  # each place to the best of a draw that has none yet
             chosen.append(next(int(k) for k in np.argsort(-column) if int(k) not in chosen))
@@ -106,15 +137,6 @@ class Proposer:
         fresh = {name: redrawn(values, rng) for name, values in self.space.items()}
         return Proposal(fresh, "anywhere")
 
-    def _first(self, k: int, rng: np.random.RandomState) -> Proposal:
-        """The setting as it is, a healthy one, and steps from that towards each cause."""
-        if k == 0:
-            return Proposal(self.start, "as it is")
-        base = healthy(self.start, self.space, self.prefix)
-        if k == 1:
-            return Proposal(base, "healthy")
-        return self._step(base, CAUSES[(k - 2) % len(CAUSES)], FIRST_STEP, PROBE_MOVES, rng)
-
     def _next(
         self,
         ranked: Sequence[Trial],
@@ -122,10 +144,7 @@ class Proposer:
         step: float,
         rng: np.random.RandomState,
     ) -> Proposal:
-        kind = rng.uniform()
-        if kind < FRESH:
-            return self._anywhere(rng)
-        if kind < FRESH + CROSSED and len(ranked) > 1:
+        if rng.uniform() < CROSSED and len(ranked) > 1:
             return Proposal(_crossed(ranked[:PARENTS], rng), "crossed")
         cause = list(shares)[int(rng.choice(len(shares), p=list(shares.values())))]
         base = ranked[rng.randint(min(BASES, len(ranked)))].params

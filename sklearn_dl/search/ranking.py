@@ -1,17 +1,18 @@
-"""Which of many proposals to train: a Gaussian process through the scores seen so far."""
+"""Which of many proposals to train: what other tables taught, corrected by the scores seen."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.spatial.distance import cdist
 
 from sklearn_dl.search.evidence import Trial
+from sklearn_dl.search.experience import EFFECTS, SPREAD, Experience
 from sklearn_dl.search.moves import place
 from sklearn_dl.search.space import Space
 
@@ -25,9 +26,17 @@ WORST = 2.0
 #: Draws from the posterior are shrunk to its mean by this: of a few settings a round, most should
 #: be good and some a surprise. Chosen on the tuning tables of benchmarks/search.py.
 CURIOSITY = 0.5
-#: What other tables taught is believed as far as the scores so far go along with it; this much of
-#: its variance must have been tried before half of that is.
-DOUBT = 0.1
+#: Variance of scores about the effects, in the unit of `experience`; of random settings it is 0.3,
+#: of good ones, which differ less, their folds' noise is a larger part.
+NOISE = 0.5
+#: What is chosen by the likelihood of the scores seen: how far scores spread (in their standard
+#: deviations, with a log-normal prior of this width), and how large and how far-reaching is what no
+#: effect describes.
+SCALES, WIDTH = (0.5, 0.7, 1.0, 1.4, 2.0), 0.4
+REMAINDERS = (0.1, 1.0)
+LENGTHS = (1.0, 3.0)
+REST = 0.2  # variance
+JITTER = 1e-6
 
 
 def ranked_draws(
@@ -36,44 +45,94 @@ def ranked_draws(
     space: Space,
     n: int,
     rng: np.random.RandomState,
-    expect: Callable[[Mapping[str, Any]], float] = lambda _: 0.0,
+    experience: Experience,
 ) -> Floats:
     """Plausible scores of proposals: draws from the posterior (Thompson 1933).
 
-    A Matern kernel on the places of the values in their ranges, so that a log-uniform rate counts
-    by its logarithm (Snoek et al. 2012), around a mean that is what ``expect`` says of a setting,
-    times what the scores so far make of that.
+    A Gaussian process: effects of the hyperparameters whose means are those on other tables and
+    which differ between tables (Perrone et al. 2018), and a Matern kernel on the places of the
+    values in their ranges for the rest, so that a log-uniform rate counts by its logarithm (Snoek
+    et al. 2012).
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        What was evaluated; without any the draws are those of other tables.
+    proposals : sequence of mapping
+        Settings.
+    space : Space
+        What is searched.
+    n : int
+        Draws.
+    rng : RandomState
+        Of the draws.
+    experience : Experience
+        What other tables taught.
 
     Returns
     -------
     ndarray of shape (n_proposals, n)
         Each column orders the proposals for one place of a round.
     """
-    X = np.array([_places(space, trial.params) for trial in trials])
-    kernel = ConstantKernel(1.0, (0.1, 10.0)) * Matern(1.0, (0.3, 5.0), nu=2.5)
-    model = GaussianProcessRegressor(kernel + WhiteKernel(0.1, (0.01, 1.0)), random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a length at the end of its range is as good as any
-        scores = _standardised(np.array([trial.score for trial in trials]))
-        before = np.array([expect(trial.params) for trial in trials])
-        centre, trust = before.mean(), _trust(before, scores)
-        model.fit(X, scores - trust * (before - centre))
-    Z = np.array([_places(space, params) for params in proposals])
-    draws = model.sample_y(Z, n, random_state=rng.randint(2**31 - 1))
-    mean = model.predict(Z)[:, None]
-    ahead = trust * (np.array([expect(params) for params in proposals]) - centre)
-    return np.asarray(mean + CURIOSITY * (draws - mean) + ahead[:, None])
+    every = [*(trial.params for trial in trials), *proposals]
+    scores = _standardised(np.array([trial.score for trial in trials]))
+    effects = np.array([experience.effects(params) for params in every])
+    places = np.array([_places(space, params) for params in every])
+    mean, covariance, scale = _posterior(scores, effects @ EFFECTS, _kernels(effects, places))
+    root = cholesky(covariance + JITTER * np.eye(len(covariance)), lower=True)
+    draws = CURIOSITY * (root @ rng.standard_normal((len(root), n)))
+    ahead = mean + scale * np.array([experience.beyond_folds(params) for params in proposals])
+    return np.asarray(ahead[:, None] + draws)
 
 
-def _trust(before: Floats, scores: Floats) -> float:
-    """Slope of the scores over what was expected of them, shrunk towards zero, and not below."""
-    together = float(np.mean((before - before.mean()) * (scores - scores.mean())))
-    return max(together, 0.0) / (float(before.var()) + DOUBT)
+def _kernels(effects: Floats, places: Floats) -> list[Floats]:
+    """Covariances of what scores would be, by what is chosen between."""
+    known = SPREAD**2 * effects @ effects.T
+    distances = cdist(places, places)
+    return [known + a * REST * _matern(distances / b) for a, b in product(REMAINDERS, LENGTHS)]
+
+
+def _matern(distances: Floats) -> Floats:
+    scaled = np.sqrt(5) * distances
+    return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled))
+
+
+def _posterior(
+    scores: Floats, expected: Floats, kernels: Sequence[Floats]
+) -> tuple[Floats, Floats, float]:
+    """Mean and covariance of what was not seen yet, under the likeliest scale and kernel."""
+    k = len(scores)
+    if k == 0:
+        return expected, kernels[0], 1.0
+    fits = [(*_fit(scores, expected[:k], kernel[:k, :k], scale), kernel, scale)
+            for kernel, scale in product(kernels, SCALES)]  # fmt: skip
+    _, centre, root, kernel, scale = max(fits, key=lambda fit: fit[0])
+    rest = scores - centre - scale * expected[:k]
+    across = solve_triangular(root, scale**2 * kernel[:k, k:], lower=True)
+    mean = centre + scale * expected[k:] + across.T @ solve_triangular(root, rest, lower=True)
+    return mean, scale**2 * kernel[k:, k:] - across.T @ across, scale
+
+
+def _fit(
+    scores: Floats, expected: Floats, kernel: Floats, scale: float
+) -> tuple[float, float, Floats]:
+    """Log of the likelihood, the scores' centre (generalised least squares), Cholesky's root."""
+    ones = np.ones(len(scores))
+    root = cholesky(scale**2 * (kernel + NOISE * np.diag(ones)), lower=True)
+    rest = scores - scale * expected
+    weights = cho_solve((root, True), ones)
+    centre = float(weights @ rest / weights.sum())
+    whitened = solve_triangular(root, rest - centre, lower=True)
+    likelihood = -0.5 * float(whitened @ whitened) - float(np.log(np.diag(root)).sum())
+    prior = -0.5 * (np.log(scale) / WIDTH) ** 2 - 0.5 * np.log(weights.sum())
+    return likelihood + float(prior), centre, root
 
 
 def _standardised(scores: Floats) -> Floats:
     """Mean zero and variance one, failures and outliers among the bad pulled in."""
     known = scores[np.isfinite(scores)]
+    if not len(known):
+        return np.zeros(len(scores))
     median, best = float(np.median(known)), float(known.max())
     clipped = np.maximum(scores, median - WORST * (best - median))
     spread = float(clipped.std())
