@@ -380,6 +380,10 @@ def test_levels_are_indicators_two_are_a_sign_and_one_is_nothing():
     )
     unseen = pd.DataFrame({"three": ["?"], "two": ["?"], "one": ["?"]})
     assert_array_equal(encoder.transform(unseen), np.zeros((1, 5)))
+    known = pd.concat([X[:1], *[unseen] * 30])
+    encoder.transform(known)  # one row of known levels: no warning
+    with pytest.warns(UserWarning, match="'two' was seen in fit, in 30 rows; .* 'u', 'v'. The"):
+        encoder.transform(known[1:].assign(one="z", three=None))
 
 
 def test_only_the_heaviest_of_many_levels_have_their_own_indicator():
@@ -409,7 +413,9 @@ def test_many_levels_are_codes_for_a_network_that_embeds_them():
     encoded = encoder.transform(X)
     assert_array_equal(encoded[:, -1], np.where(codes < 7, codes + 1, codes) * (codes != 7))
     assert_array_equal(encoded[:, -2], codes == 7)
-    assert_array_equal(encoder.transform(X.assign(many="new"))[:, -2:], np.zeros((len(X), 2)))
+    with pytest.warns(UserWarning, match="No value of column 'many' was seen in fit, in 4000"):
+        new = encoder.transform(X.assign(many="new"))
+    assert_array_equal(new[:, -2:], np.zeros((len(X), 2)))
     few = TabularEncoder(many_levels="code").fit(X[["few"]])
     assert_array_equal(few.transform(X[["few"]]), TabularEncoder().fit_transform(X[["few"]]))
 

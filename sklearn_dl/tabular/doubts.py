@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_levels", "check_not_row_numbers"]
+__all__ = ["check_levels", "check_not_row_numbers", "check_seen"]
 
 # Text: more than this share of distinct values, which are this many characters long on average.
 DISTINCT_SHARE = 0.9
@@ -18,6 +18,9 @@ TEXT_LENGTH = 25
 MIN_ROWS_FOR_TEXT = 50
 # Fewer dates than this may well be categories, such as those of two surveys.
 MIN_DATES = 10
+
+# So many values, all of them new, are no chance: categories were renamed, or the column is another
+MANY_UNSEEN = 20
 
 # Integers that never repeat and fill at least this share of their range number the rows.
 NUMBERED_SHARE = 0.5
@@ -80,6 +83,26 @@ def check_not_row_numbers(values: npt.NDArray[np.integer], *, name: str) -> None
         _warn(
             f"Column {name!r} looks like the number of the row: {n} different integers between "
             f"{low} and {values.max()}. Unless it is time, it says nothing about new rows; drop it."
+        )
+
+
+def check_seen(unseen: npt.NDArray[np.bool_], levels: Sequence[object], *, name: str) -> None:
+    """Warn of a column of which no value was seen in fit: it says nothing.
+
+    Parameters
+    ----------
+    unseen : ndarray of shape (n_values,)
+        Which of its values were not seen; missing ones do not count.
+    levels : sequence of str, bool, int or float
+        Those seen in fit.
+    name : str
+        For messages.
+    """
+    if len(unseen) >= MANY_UNSEEN and unseen.all():
+        _warn(
+            f"No value of column {name!r} was seen in fit, in {len(unseen)} rows; there it held "
+            f"{', '.join(map(repr, levels[:3]))}. The column says nothing of these rows: were its "
+            "categories renamed?"
         )
 
 

@@ -19,6 +19,7 @@ from sklearn_dl.tabular.columns import (
     MISSING,
     MOST_CODES,
     PERIODS,
+    UNSEEN,
     FloatArray,
     Level,
     calendar_phases,
@@ -28,7 +29,7 @@ from sklearn_dl.tabular.columns import (
     rank_levels,
     read_numbers,
 )
-from sklearn_dl.tabular.doubts import check_not_row_numbers
+from sklearn_dl.tabular.doubts import check_not_row_numbers, check_seen
 from sklearn_dl.tabular.reading import ColumnReader, positive_weights, row_chunks, take_column
 from sklearn_dl.tabular.selection import categorical_mask
 from sklearn_dl.tabular.statistics import Statistics, dense_statistics, sparse_statistics
@@ -450,6 +451,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             name = column_names(table)[column]
             rare, levels = column in self.rare_columns_, self.levels_[column]
             codes = level_codes(take_column(table, column), levels, rare=rare, name=name)
+            check_seen(codes[codes != MISSING] == UNSEEN, levels, name=name)
             if column in self.coded_columns_:
                 out[:, codes_start] = np.maximum(codes + 1, 0)
                 codes_start += 1
