@@ -96,6 +96,11 @@ def splits(n: int, cap: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         yield order[:n_train], order[n_train:][:MAX_TEST_ROWS]
 
 
+def _booleans_as_numbers(X: pd.DataFrame) -> pd.DataFrame:
+    """Imputers take no booleans."""
+    return X.astype(dict.fromkeys(X.select_dtypes(bool), np.uint8))
+
+
 def piped(estimator: Any, *, classes: bool) -> Any:
     """Impute, scale, one-hot; standardise a numeric target."""
     encode = make_column_transformer(
@@ -111,7 +116,7 @@ def piped(estimator: Any, *, classes: bool) -> Any:
             make_column_selector(dtype_exclude="number"),
         ),
     )
-    pipeline = make_pipeline(encode, estimator)
+    pipeline = make_pipeline(FunctionTransformer(_booleans_as_numbers), encode, estimator)
     if classes:
         return pipeline
     return TransformedTargetRegressor(pipeline, transformer=StandardScaler())
