@@ -124,6 +124,21 @@ def test_a_batch_mixes_rows_from_as_many_places_as_a_window_has_blocks(small_is_
 # fits
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 2], [1, 2, 3], ["a", "b", "c"]])
+def test_labels_that_are_positions_are_not_copied_and_learnt_as_others(labels):
+    codes = np.arange(9) % 3
+    X, y = np.eye(9, dtype=np.float32), np.array(labels)[codes]
+    net = DLClassifier(hidden_layer_sizes=(), max_epochs=1, random_state=0)
+    before = y.copy()
+    learnt = net.fit(X, y)._codes(y)
+    np.testing.assert_array_equal(y, before)
+    np.testing.assert_array_equal(learnt, codes)
+    assert np.shares_memory(learnt, y) == (labels == [0, 1, 2])
+    assert not np.shares_memory(net._codes(y[::-1]), y)
+    with pytest.raises(ValueError, match="none of the classes"):
+        net._codes(np.array([labels[0], labels[0] * 7 + labels[-1] * 2]))
+
+
 def test_a_file_sorted_by_class_is_learnt_as_well_as_rows_in_memory(tmp_path, small_is_large):
     X, y = numbers(2000)
     new, truth = numbers(4000, seed=1)

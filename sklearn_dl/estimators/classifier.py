@@ -25,6 +25,9 @@ from sklearn_dl.training import Score
 
 __all__ = ["DLClassifier"]
 
+#: Targets that are looked up at once.
+PIECE_ROWS = 2**20
+
 
 @documented(
     """loss : {"cross_entropy", "mse"} or callable, default="cross_entropy"
@@ -124,13 +127,7 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
                     f"y has {rows.target.shape[1]} labels, expected {self.n_outputs_}."
                 )
             return Rows(rows.table, self._weighed_labels(rows), rows.weight)
-        codes = np.searchsorted(self.classes_, rows.target).clip(max=len(self.classes_) - 1)
-        unknown = self.classes_[codes] != rows.target
-        if unknown.any():
-            raise ValueError(
-                f"y has labels {np.unique(rows.target[unknown])[:5].tolist()} that are none of the "
-                f"classes {self.classes_[:20].tolist()} known from the first fit."
-            )
+        codes = self._codes(rows.target)
         if self.class_weight is None:
             return self._weighed(rows, codes, None)
         if isinstance(self.class_weight, list):
@@ -142,6 +139,27 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
             self.class_weight, classes=self.classes_, y=rows.target, sample_weight=rows.weight
         )
         return self._weighed(rows, codes, weight[codes])
+
+    def _codes(self, target: NDArray[Any]) -> NDArray[np.int64]:
+        """Positions in ``classes_``, with little memory: there may be very many rows.
+
+        They are looked up in pieces, and labels 0, 1, 2, ... are positions already.
+        """
+        plain = target.dtype == np.int64 and target.flags.c_contiguous
+        plain = plain and np.array_equal(self.classes_, np.arange(len(self.classes_)))
+        codes = target if plain else np.empty(len(target), dtype=np.int64)
+        for start in range(0, len(target), PIECE_ROWS):
+            labels = target[start : start + PIECE_ROWS]
+            found = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
+            unknown = self.classes_[found] != labels
+            if unknown.any():
+                raise ValueError(
+                    f"y has labels {np.unique(labels[unknown])[:5].tolist()} that are none of the "
+                    f"classes {self.classes_[:20].tolist()} known from the first fit."
+                )
+            if not plain:
+                codes[start : start + PIECE_ROWS] = found
+        return codes
 
     def _weighed_labels(self, rows: Rows) -> NDArray[np.float64]:
         """Labels as they are, or plus and minus their weights."""

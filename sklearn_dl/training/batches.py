@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,8 @@ class Batches:
         self._device, self._dtype = device, dtype
         self.relative = self._relative_weights()
         self._buffers: tuple[Tensor, Tensor, Tensor | None] | None = None
-        self._share = self._shares()
+        self._share = self._shares() if self._ragged else None
+        self._even_share = self._shares_of_equals()
         self._static = (
             self._block([None] * len(models), 0, self._longest) if self.n_steps == 1 else None
         )
@@ -107,6 +109,13 @@ class Batches:
             row[:last] = 1 / self._batch_size
             row[last:n] = 1 / (n - last)
         return share
+
+    def _shares_of_equals(self) -> tuple[Tensor, Tensor]:
+        """The same where all models have as many rows: of a batch, and of the last one."""
+        k, last = len(self._models), self._longest - (self.n_steps - 1) * self._batch_size
+        kind: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
+        full = torch.full((k, self._batch_size), 1 / self._batch_size, **kind)
+        return full, torch.full((k, last), 1 / last, **kind)
 
     def stop(self, model: int, step: int) -> int:
         """Position behind the last row of a model's batch."""
@@ -185,7 +194,10 @@ class Batches:
         start = step * self._batch_size
         stop = max(self.stop(i, step) for i in range(k)) if self._ragged else self.stop(0, step)
         rows = slice(start - offset, stop - offset)
-        share = self._share[:k, start:stop]
+        if self._share is None:
+            share = self._even_share[step == self.n_steps - 1]
+        else:
+            share = self._share[:k, start:stop]
         batch = Batch()
         if self._ragged:
             batch.rows = [self.stop(i, step) - start for i in range(k)]
