@@ -15,7 +15,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from counterfactuals import Judge, measure, right_verdicts, run
 from planted import CANDIDATES, HELD_OUT, PARTS, TUNED, Case, Source, load, make_case, plan
 from rivals import RIVALS
 from scoring import confusion, probability_scores, scores
+from sklearn.model_selection import cross_val_score
 
-from sklearn_dl import diagnose
+from sklearn_dl import batched_fits, diagnose
 from sklearn_dl.diagnosis import references
 from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.rules import Decision, Findings, Verdict, decide
@@ -140,6 +141,66 @@ def study_cases(
             print(f"{case.key}: {record['verdict']}, right {right}", flush=True)
 
 
+def study_costs(
+    folder: Path, cache: Path, chosen: list[tuple[str, str, int]], n_cases: int
+) -> None:
+    """CPU seconds of a case's fit, cross-validation and diagnosis, the first ``n_cases``."""
+    known = read(cache)
+    for case, _ in zip(cases(folder, cache, chosen), range(n_cases), strict=False):
+        key = f"cost|{case.key}"
+        if key not in known:
+            keep(cache, {"key": key, **cost(case)})
+
+
+def cost(case: Case) -> dict[str, float]:
+    """CPU seconds; of the diagnosis also without the models it compares with."""
+    spent = [0.0]
+    fit = references.pool_fits
+
+    def timed(*args: Any, **options: Any) -> Any:
+        start = time.process_time()
+        found = fit(*args, **options)
+        spent[0] += time.process_time() - start
+        return found
+
+    def seconds(work: Any) -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    def validated() -> None:
+        with batched_fits():
+            cross_val_score(case.estimator(), case.X, case.y, cv=5, error_score=0.0)
+
+    # the first of a process pays for imports
+    found = {"fit": min(seconds(lambda: fitted(case)) for _ in range(2)), "cv": seconds(validated)}
+    references.pool_fits = timed
+    try:
+        found["diagnose"] = seconds(lambda: diagnosed(case))
+    finally:
+        references.pool_fits = fit
+    return found | {"networks": found["diagnose"] - spent[0]}
+
+
+def fitted(case: Case) -> None:
+    """One fit alone; one that diverges has taken its time too."""
+    with suppress(FloatingPointError):
+        case.estimator().fit(case.X, case.y)
+
+
+def report_costs(cache: Path) -> None:
+    """Medians over the cases that were timed."""
+    timed = pd.DataFrame([r for k, r in read(cache).items() if k.startswith("cost|")])
+    if len(timed):
+        ratios = pd.DataFrame({
+            "all, in cross-validations": timed["diagnose"] / timed["cv"],
+            "networks alone, in cross-validations": timed["networks"] / timed["cv"],
+            "networks alone, in single fits": timed["networks"] / timed["fit"],
+        })  # fmt: skip
+        print(f"\nCPU time of {len(timed)} cases, quartiles")
+        print(ratios.quantile([0.25, 0.5, 0.75]).to_string(float_format="{:.1f}".format))
+
+
 def diagnosed(case: Case) -> dict[str, Any]:
     """The verdict and what it rests on."""
     start = time.perf_counter()
@@ -232,6 +293,7 @@ def report(cache: Path) -> int:
                  if len(r["right"]) == 1 and a not in r["right"]]  # fmt: skip
         for record, said in wrong:
             print(f"  {record['case']}: {said}, right {record['right'][0]}")
+    report_costs(cache)
     return 0
 
 
@@ -265,6 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--per-fault", type=int, default=1)
     parser.add_argument("--parts", nargs="+", default=list(PARTS))
     parser.add_argument("--steps", nargs="+", default=["truth", "diagnose", "report"])
+    parser.add_argument("--costs", type=int, default=0, help="time so many cases of each part")
     parser.add_argument("--small", action="store_true", help="a few generated cases, a minute")
     options = parser.parse_args(argv)
     warnings.simplefilter("ignore")
@@ -277,6 +340,7 @@ def main(argv: list[str] | None = None) -> int:
         chosen = plan(PARTS[part], per_fault=options.per_fault)
         with remembered_references():
             study_cases(options.data, options.cache, chosen, options.steps)
+        study_costs(options.data, options.cache, chosen, options.costs)
     return report(options.cache) if "report" in options.steps else 0
 
 
