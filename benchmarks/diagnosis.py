@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from counterfactuals import Judge, measure, right_verdicts, run
-from planted import CANDIDATES, HELD_OUT, PARTS, TUNED, Case, Source, load, make_case, plan
+from planted import CANDIDATES, HELD_OUT, N_TRAIN, PARTS, TUNED, Case, Source, load, make_case, plan
 from rivals import RIVALS
 from scoring import confusion, probability_scores, scores
 from sklearn.model_selection import cross_val_score
@@ -89,14 +90,16 @@ def healthy(source: Source, cache: Path, known: dict[str, dict[str, Any]]) -> di
     return CANDIDATES[known[key]["best"]]
 
 
-def cases(folder: Path, cache: Path, chosen: list[tuple[str, str, int]]) -> Iterator[Case]:
+def cases(
+    folder: Path, cache: Path, chosen: list[tuple[str, str, int]], n_train: int = N_TRAIN
+) -> Iterator[Case]:
     """The planned cases, in an order that leaves a fair sample wherever it is cut off."""
     known = read(cache)
     sources: dict[str, Source] = {}
     order = sorted(chosen, key=lambda c: zlib.crc32("|".join(map(str, c)).encode()))
     for table, fault, level in order:
         if table not in sources:
-            sources[table] = load(table, folder)
+            sources[table] = load(table, folder, n_train=n_train)
         number = zlib.crc32(f"{table}|{fault}|{level}".encode()) % 1000
         base = healthy(sources[table], cache, known)
         case = make_case(sources[table], base, fault, level, number)
@@ -125,11 +128,16 @@ def remembered_references() -> Iterator[None]:
 
 
 def study_cases(
-    folder: Path, cache: Path, chosen: list[tuple[str, str, int]], steps: list[str]
+    folder: Path,
+    cache: Path,
+    chosen: list[tuple[str, str, int]],
+    steps: list[str],
+    n_train: int = N_TRAIN,
 ) -> None:
     """Truth and diagnosis of each case in turn, so that a run cut off leaves whole cases."""
     known = read(cache)
-    for case in cases(folder, cache, chosen) if set(steps) & {"truth", "diagnose"} else ():
+    asked = set(steps) & {"truth", "diagnose"}
+    for case in cases(folder, cache, chosen, n_train) if asked else ():
         truth, seen = f"truth|{case.key}", f"seen|{case.key}"
         if truth not in known and "truth" in steps:
             known[truth] = {"key": truth, **measure(case)}
@@ -146,7 +154,7 @@ def study_costs(
 ) -> None:
     """CPU seconds of a case's fit, cross-validation and diagnosis, the first ``n_cases``."""
     known = read(cache)
-    for case, _ in zip(cases(folder, cache, chosen), range(n_cases), strict=False):
+    for case in islice(cases(folder, cache, chosen), n_cases):
         key = f"cost|{case.key}"
         if key not in known:
             keep(cache, {"key": key, **cost(case)})
@@ -327,6 +335,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--per-fault", type=int, default=1)
     parser.add_argument("--parts", nargs="+", default=list(PARTS))
     parser.add_argument("--steps", nargs="+", default=["truth", "diagnose", "report"])
+    parser.add_argument("--rows", type=int, default=N_TRAIN, help="to learn; a cache of its own")
+    parser.add_argument("--tables", nargs="*", help="only these of each part")
     parser.add_argument("--costs", type=int, default=0, help="time so many cases of each part")
     parser.add_argument("--small", action="store_true", help="a few generated cases, a minute")
     options = parser.parse_args(argv)
@@ -338,8 +348,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     for part in options.parts:
         chosen = plan(PARTS[part], per_fault=options.per_fault)
+        if options.tables:
+            chosen = [case for case in chosen if case[0] in options.tables]
         with remembered_references():
-            study_cases(options.data, options.cache, chosen, options.steps)
+            study_cases(options.data, options.cache, chosen, options.steps, options.rows)
         study_costs(options.data, options.cache, chosen, options.costs)
     return report(options.cache) if "report" in options.steps else 0
 

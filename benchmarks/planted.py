@@ -128,7 +128,8 @@ GENERATED: dict[str, Callable[..., Any]] = {
     "friedman2": _friedman(make_friedman2, noise=125.0),
     "friedman3": _friedman(make_friedman3, noise=0.1),
 }
-N_TRAIN, N_TEST, N_POOL = 700, 2000, 2800
+N_TRAIN, N_TEST = 700, 2000
+POOL = 4  # times the rows to learn
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,10 @@ class Source:
     y_pool: Any
 
 
-def load(name: str, folder: Path, seed: int = 0) -> Source:
+def load(name: str, folder: Path, seed: int = 0, n_train: int = N_TRAIN) -> Source:
     """Shuffle a table and part it."""
     if name in GENERATED:
-        problem = GENERATED[name](N_TRAIN + N_TEST + N_POOL, seed)
+        problem = GENERATED[name]((1 + POOL) * n_train + N_TEST, seed)
         frame = pd.DataFrame(problem.X).rename(columns="x{}".format)
         y = np.asarray(problem.y)
     else:
@@ -160,8 +161,8 @@ def load(name: str, folder: Path, seed: int = 0) -> Source:
         common = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy() >= 0.02 * len(y)
         frame, y = frame[common].reset_index(drop=True), y[common]
         y = pd.factorize(y, sort=True)[0]
-    n_test = min(N_TEST, (len(frame) - N_TRAIN) // 2)
-    ends = np.cumsum([N_TRAIN, n_test, N_POOL])
+    n_test = min(N_TEST, (len(frame) - n_train) // 2)
+    ends = np.cumsum([n_train, n_test, POOL * n_train])
     parts = [slice(a, b) for a, b in zip((0, *ends[:2]), ends, strict=True)]
     tables = [frame.iloc[part].reset_index(drop=True) for part in parts]
     return Source(

@@ -18,6 +18,7 @@ def regret(truth: Record, verdict: str) -> float | None:
 
     While the training loss is large gains are of that loss, down to the best known held-out one.
     More rows are a remedy of overfitting only: nearly every network gains by four times the rows.
+    That there is nothing to learn recommends the constant model, where none is known to beat it.
     """
     m, f, a = truth["margin"], truth["F"], truth["A"]
     shift = 0.0 if truth["C"] is None else truth["C"] - truth["B"]
@@ -33,6 +34,8 @@ def regret(truth: Record, verdict: str) -> float | None:
             braked if braked > 2 * unsure else 0.0,
             truth["gains"].get("more rows", 0.0) if over > 2 * m else 0.0,
         )
+    if truth["prior"] <= f + m:
+        gains["no_signal"] = max(0.0, truth["B"] - truth["prior"])
     best = max(gains.values())
     if best < 1.5 * m:
         return None
