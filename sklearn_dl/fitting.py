@@ -341,6 +341,7 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
     """
     batch_size = estimator.batch_size
     epochs = estimator.max_epochs
+    smoothing = getattr(estimator, "label_smoothing", 0.0)
     return Recipe(
         optimizer=optimizer_spec(
             estimator.optimizer, momentum=estimator.momentum, rms_decay=estimator.rms_decay
@@ -361,7 +362,7 @@ def recipe_of(estimator: Any, n_rows: int, *, incremental: bool, watched: bool) 
         decay_factor=estimator.decay_factor,
         warmup=0.0 if incremental else float(estimator.warmup),
         dropout=DROPOUT if estimator.dropout == "auto" else float(estimator.dropout),
-        label_smoothing=float(getattr(estimator, "label_smoothing", 0.0)),
+        label_smoothing=0.0 if smoothing == "auto" else float(smoothing),
         early_stopping=bool(estimator.early_stopping) and watched,
         n_iter_no_change=estimator.n_iter_no_change,
         tol=float(estimator.tol),

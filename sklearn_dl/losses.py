@@ -79,13 +79,18 @@ def loss_and_gradient(
     gradient : Tensor of shape (..., n_outputs)
     """
     weight = share.unsqueeze(-1)
-    if loss.function is softmax_cross_entropy and _is_zero(smoothing):
+    if loss.function is softmax_cross_entropy:
         log_p = over_classes(torch.log_softmax, outputs)
         index = target.unsqueeze(-1)
         losses = log_p.gather(-1, index).squeeze(-1).neg_()
-        # share (p - onehot)
-        gradient = log_p.exp_().mul_(weight).scatter_add_(-1, index, weight.neg())
-        return losses, gradient
+        if _is_zero(smoothing):  # share (p - onehot)
+            gradient = log_p.exp_().mul_(weight).scatter_add_(-1, index, weight.neg())
+            return losses, gradient
+        losses = (1 - smoothing) * losses - smoothing * log_p.mean(-1)
+        spread = smoothing.unsqueeze(-1) if isinstance(smoothing, Tensor) else smoothing
+        # share (p - q)
+        gradient = log_p.exp_().sub_(spread / outputs.shape[-1]).mul_(weight)
+        return losses, gradient.scatter_add_(-1, index, weight * (spread - 1))
     if loss.function is squared_error:
         residual = outputs - target
         losses = residual.square().mean(-1)

@@ -16,7 +16,7 @@ from sklearn_dl import DLClassifier, DLRegressor, batched_fits
     ("estimator", "load", "least"),
     [
         (DLClassifier, load_breast_cancer, 0.965),
-        (DLClassifier, load_digits, 0.94),
+        (DLClassifier, load_digits, 0.95),
         (DLRegressor, lambda **kwargs: load_diabetes(scaled=False, **kwargs), 0.45),
     ],
     ids=["breast cancer", "digits", "diabetes"],

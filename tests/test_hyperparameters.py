@@ -91,7 +91,7 @@ OWN = {
             ["cross_entropy", "mse", partial(F.cross_entropy, reduction="none")],
             ["hinge", None, "mae"],
         ),
-        "label_smoothing": ([0, 0.0, 0.1, 0.99], [1.0, -0.1, np.nan, None]),
+        "label_smoothing": (["auto", 0, 0.0, 0.1, 0.99], [1.0, -0.1, np.nan, None]),
         "class_weight": (
             [None, "balanced", {0: 1.0, 1: 2.0, 2: 0.5}],
             ["heavy", 2.0],

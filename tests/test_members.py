@@ -161,6 +161,19 @@ def test_dropout_is_none_where_rows_left_out_end_the_training():
     assert find_subject(DLClassifier(n_members=1)).setting("dropout") == 0.1
 
 
+@pytest.mark.filterwarnings("ignore:the training loss was still falling")
+def test_targets_are_spread_where_rows_left_out_say_how_sure_to_be():
+    X, y = rows_of()
+    mse = {"loss": "mse"}
+    for settings, share in (({}, 0.05), ({"max_epochs": 3}, 0.0), (mse, 0.0), ({**PLAIN}, 0.0)):
+        settings = {**QUICK, **settings}
+        nets = [DLClassifier(label_smoothing=e, **settings).fit(X, y) for e in ("auto", share)]
+        assert_array_equal(*(net.predict_proba(X) for net in nets))
+        assert find_subject(DLClassifier(**settings)).setting("label_smoothing") == share
+    labels = [DLClassifier(label_smoothing=e, **QUICK).fit(X, np.c_[y, 1 - y]) for e in ("auto", 0)]
+    assert_array_equal(*(net.predict_proba(X) for net in labels))
+
+
 def test_plain_parameters_train_one_network_to_its_last_epoch():
     X, y = rows_of()
     fitted = DLClassifier(**PLAIN, max_epochs=5, random_state=0).fit(X, y)
@@ -216,6 +229,7 @@ def rows_of_levels(n=1200, n_levels=300, seed=0):
     return X, x + 2 * effects[codes] + 0.3 * rng.normal(size=n)
 
 
+@pytest.mark.filterwarnings("ignore:No value of column .level. was seen")
 def test_hundreds_of_levels_are_learnt_and_travel(tmp_path):
     X, y = rows_of_levels()
     train, test = slice(0, 900), slice(900, None)  # three rows a level

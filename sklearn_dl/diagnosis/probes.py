@@ -170,7 +170,7 @@ def _same_class(subject: Subject, n_train: int, budget: str) -> list[Params]:
 def lifted_params(subject: Subject, n_train: int, rate: float) -> Params | None:
     """The strong optimizer without the network's regularisation; None where it has none."""
     now = subject.core.get_params(deep=False)
-    if not any(now.get(name) for name in LIFTED):
+    if not any(subject.setting(name) for name in LIFTED):
         return None
     return strong_params(subject, n_train, rate) | {k: v for k, v in LIFTED.items() if k in now}
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_dl.estimators import DLClassifier, DLRegressor
 from sklearn_dl.nn import STRONG
-from sklearn_dl.recipes import auto_dropout
+from sklearn_dl.recipes import auto_dropout, auto_label_smoothing
 from sklearn_dl.tabular import checked_shape, has_images, image_rows
 
 __all__ = ["Subject", "find_subject", "seeded", "with_image_rows"]
@@ -81,11 +81,14 @@ class Subject:
     def setting(self, name: str, default: Any = None) -> Any:
         """A parameter of the core, ``default`` where it has none of that name.
 
-        Of ``dropout="auto"`` the share that it stands for.
+        Of ``dropout`` and ``label_smoothing`` "auto" the share that it stands for.
         """
         value = self.core.get_params(deep=False).get(name, default)
         if name == "dropout" and isinstance(value, str):
             return auto_dropout(leaves_rows_out=self.leaves_rows_out)
+        if name == "label_smoothing" and isinstance(value, str):
+            classes = self.setting("loss") == "cross_entropy"
+            return auto_label_smoothing(leaves_rows_out=self.leaves_rows_out, classes=classes)
         return value
 
     def with_params(self, **params: Any) -> Any:

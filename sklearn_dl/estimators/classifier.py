@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -33,8 +33,10 @@ PIECE_ROWS = 2**20
     """loss : {"cross_entropy", "mse"} or callable, default="cross_entropy"
         "mse" is the squared error of the softmax probabilities. A callable ``(outputs, target) ->
         losses`` maps outputs (n, n_classes) before the softmax and class indices (n,) to (n,).
-    label_smoothing : float in [0, 1), default=0
-        Share of each target spread evenly over the classes (Szegedy et al. 2016).
+    label_smoothing : float in [0, 1) or "auto", default="auto"
+        Share of each target spread evenly over the classes (Szegedy et al. 2016). "auto": 0.05 for
+        the cross-entropy of one class a row where members end by the rows that they leave out,
+        which then say how sure the network may be (see ``n_members``); else 0.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weights of the classes in the loss, as in scikit-learn. Where y is a 0/1 matrix a list of
         one dict a label, such as ``[{0: 1, 1: 5}, ...]``: each weighs the loss of its own label,
@@ -70,13 +72,13 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
     """
 
     loss: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "cross_entropy"
-    label_smoothing: float = 0.0
+    label_smoothing: float | Literal["auto"] = "auto"
     class_weight: dict[Any, float] | list[dict[int, float]] | str | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NetworkEstimator._parameter_constraints,
         "loss": [StrOptions(set(CLASSIFIER_LOSSES)), callable],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 

@@ -25,7 +25,7 @@ from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import Loss
 from sklearn_dl.nn import ACTIVATIONS, MODULES
 from sklearn_dl.optimizers import OPTIMIZERS
-from sklearn_dl.recipes import auto_batch_size, auto_dropout
+from sklearn_dl.recipes import auto_batch_size, auto_dropout, auto_label_smoothing
 from sklearn_dl.schedules import SCHEDULES
 from sklearn_dl.tabular import (
     ImageShape,
@@ -322,6 +322,10 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             )
         if self.dropout == "auto":
             recipe = replace(recipe, dropout=auto_dropout(leaves_rows_out=folds is not None))
+        if getattr(self, "label_smoothing", 0.0) == "auto":
+            classes = loss.is_cross_entropy and loss.link == "softmax"
+            spread = auto_label_smoothing(leaves_rows_out=folds is not None, classes=classes)
+            recipe = replace(recipe, label_smoothing=spread)
         return FitJob(
             architecture=architecture,
             loss=loss,

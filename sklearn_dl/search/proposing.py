@@ -57,7 +57,8 @@ class Proposer:
     def __init__(self, space: Space, subject: Subject, seed: int) -> None:
         self.space, self.prefix, self.seed = space, subject.prefix, seed
         now = subject.estimator.get_params(deep=True)
-        now[self.prefix + "dropout"] = subject.setting("dropout")  # a number for "auto"
+        for name in ("dropout", "label_smoothing"):
+            now[self.prefix + name] = subject.setting(name)  # a number for "auto"
         self.start = {name: now[name] for name in space}
         self.experience = Experience(param_space(subject.estimator), subject.prefix)
 
