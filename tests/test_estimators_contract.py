@@ -258,7 +258,8 @@ def test_labels_of_any_type_come_back_as_they_were(kind):
     values = np.asarray(y.to_list() if hasattr(y, "to_list") else y)
     assert_array_equal(estimator.classes_, np.unique(values))
     predicted = estimator.predict(X)
-    assert predicted.dtype.kind == np.unique(values).dtype.kind
+    objects = isinstance(y, pd.Series) and y.dtype == object  # strings, of pandas before 3
+    assert predicted.dtype.kind == ("O" if objects else np.unique(values).dtype.kind)
     assert set(predicted) <= set(values)
     assert np.mean(predicted == values) > 0.8
     assert estimator.score(X, y) == np.mean(predicted == values)
