@@ -26,23 +26,22 @@ from sklearn_dl.search.space import Space, checked_space, network_in, param_spac
 __all__ = ["DiagnosisSearchCV"]
 
 #: Settings trained together before the next are proposed: enough for a stack of their folds, few
-#: enough for four rounds of 25.
-ROUND = 6
+#: enough for five rounds of 25. The first is smaller: it knows nothing of the table yet.
+FIRST_ROUND, ROUND = 4, 5
 
 
 class DiagnosisSearchCV(BaseSearchCV):
     """Search over hyperparameters that lets the diagnosis of the best so far propose the next.
 
-    The first round is the estimator as it is, a network with nothing at its extreme, and steps from
-    that towards each cause: larger and less regularised (model bias), other rates, schedules and
-    epochs (optimization), more regularised (overfitting). After each round the best candidate is
-    diagnosed from what the search knows already: its training and held-out scores by fold, those of
-    the other candidates, and a few reference models. A third of the next round is what the causes
-    ask for, shared out by their probabilities: steps from the best candidates, which get smaller
-    where a round brought nothing (Hooke and Jeeves 1961). The rest is drawn from the whole space.
-    Of many such proposals those are trained that a Gaussian process through the scores so far
-    holds to be promising; it begins with what hyperparameters were worth on other tables (Perrone
-    et al. 2018). All fits of a round train together, see `batched_fits`.
+    The first round is the estimator as it is, and settings that would be best on some plausible
+    tables: where labels are noisy a network should learn less. After each round the best candidate
+    is diagnosed from what the search knows already: its training and held-out scores by fold, those
+    of the other candidates, and a few reference models. A third of the next round is what the
+    causes ask for, shared out by their probabilities: steps from the best candidates, which get
+    smaller where a round brought nothing (Hooke and Jeeves 1961). The rest is drawn from the whole
+    space. Of many such proposals those are trained that a Gaussian process through the scores so
+    far holds to be promising; it begins with what hyperparameters were worth on other tables
+    (Perrone et al. 2018). All fits of a round train together, see `batched_fits`.
 
     Parameters
     ----------
@@ -226,7 +225,7 @@ class DiagnosisSearchCV(BaseSearchCV):
         context = callback_ctx.subcontext(
             task_name="search", max_subtasks=None
         ).call_on_fit_task_begin(estimator=self)
-        while size := clock.affordable(_even(self._left())):
+        while size := clock.affordable(_size(self._left(), first=not history.params)):
             stack = proposer.propose(history, size)
             if not stack:
                 break
@@ -258,8 +257,10 @@ class DiagnosisSearchCV(BaseSearchCV):
         }
 
 
-def _even(left: float) -> int:
-    """The size of the next round: rounds of about the same size, none of a single setting."""
+def _size(left: float, *, first: bool) -> int:
+    """Of the next round: rounds of about the same size, none of a single setting."""
+    if first and left > ROUND + 1:
+        return FIRST_ROUND
     if math.isinf(left):
         return ROUND
     return math.ceil(left / math.ceil(left / ROUND)) if left > 0 else 0

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.search.space import Distribution, Space, is_list
 
-__all__ = ["MOVES", "healthy", "moved", "place", "redrawn", "stepped"]
+__all__ = ["MOVES", "moved", "place", "redrawn", "stepped"]
 
 Params = dict[str, Any]
 
@@ -113,30 +113,6 @@ def place(values: Distribution, value: Any) -> list[float]:
     listed.sort(key=_rank)
     k = next((k for k, v in enumerate(listed) if _same(v, value)), None)
     return [(_place_of_a_stranger(listed, value) if k is None else k) / (len(listed) - 1)]
-
-
-#: Nothing at its extreme, and normalised: where several faults at once are unlikely.
-#: Shares of a range, or the value itself; from the tuning tables of benchmarks/search.py.
-HEALTHY: dict[str, Any] = {
-    "hidden_layer_sizes": (128, 128), "activation": "relu", "normalization": "layer",
-    "dropout": 0.5, "learning_rate": 0.7, "weight_decay": 0.5, "schedule": "cosine",
-    "augmentation": None, "label_smoothing": 0.1, "max_epochs": 40, "early_stopping": False,
-}  # fmt: skip
-
-
-def healthy(start: Mapping[str, Any], space: Space, prefix: str) -> Params:
-    """A network that is seldom bad, as far as the space has it."""
-    params = dict(start)
-    for name, wanted in HEALTHY.items():
-        values = space.get(prefix + name)
-        if values is None:
-            continue
-        if not is_list(values):
-            params[prefix + name] = _at(values, wanted) if isinstance(wanted, float) else wanted
-        else:
-            found = [v for v in values if _same(v, wanted)]
-            params[prefix + name] = found[0] if found else params[prefix + name]
-    return params
 
 
 def redrawn(values: Distribution, rng: np.random.RandomState) -> Any:

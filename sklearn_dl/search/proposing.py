@@ -11,10 +11,10 @@ import numpy as np
 
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.diagnosis.subject import Subject
-from sklearn_dl.search.evidence import CAUSES, Trial, asked, findings_of
+from sklearn_dl.search.evidence import Trial, asked, findings_of
 from sklearn_dl.search.experience import Experience
 from sklearn_dl.search.history import History
-from sklearn_dl.search.moves import healthy, moved, redrawn
+from sklearn_dl.search.moves import moved, redrawn
 from sklearn_dl.search.ranking import ranked_draws
 from sklearn_dl.search.space import Space, param_space
 
@@ -24,9 +24,7 @@ Params = dict[str, Any]
 
 FIRST_STEP = 0.5  # share of a range; halved when a round brought nothing (Hooke and Jeeves 1961)
 LEAST_STEP = 0.1
-PROBE_MOVES = 3  # hyperparameters that a probe of the first round changes
-MOST_MOVES = 4  # and later candidates
-PROBES = 20  # proposals of a probe, of which the most promising is trained
+MOST_MOVES = 4  # hyperparameters that a candidate changes
 #: Share of a round that is what the diagnosis asks for; the rest is drawn anywhere, since scores of
 #: a few folds mislead and no direction is right for ever. Chosen by searches through models of the
 #: tuning tables of benchmarks/search.py.
@@ -85,22 +83,10 @@ class Proposer:
         return chosen + self._most_promising(trials, fresh, left, rng)
 
     def _opening(self, n: int, known: set[str], rng: np.random.RandomState) -> list[Proposal]:
-        """The setting as it is, a healthy one, and of steps from that what did well elsewhere."""
-        base = healthy(self.start, self.space, self.prefix)
-        fixed = [Proposal(self.start, "as it is"), Proposal(base, "healthy")]
-        chosen = self._fill(min(n, len(fixed)), known, lambda k: fixed[k], rng)
-        for k in range(n - len(chosen)):  # a probe a cause, in turn
-            cause = CAUSES[k % len(CAUSES)]
-            probes = self._fill(PROBES, set(known), self._prober(base, cause, rng), rng)
-            found = self._most_promising([], probes, 1, rng)
-            known.update(key_of(p.params) for p in found)
-            chosen += found
-        return chosen
-
-    def _prober(
-        self, base: Params, cause: Verdict, rng: np.random.RandomState
-    ) -> Callable[[int], Proposal]:
-        return lambda _: self._step(base, cause, FIRST_STEP, PROBE_MOVES, rng)
+        """The setting as it is, and what would be best on each of some plausible tables."""
+        first = self._fill(1, known, lambda _: Proposal(self.start, "as it is"), rng)
+        fresh = self._fill(DRAWS, known, lambda _: self._anywhere(rng), rng)
+        return first + self._most_promising([], fresh, n - len(first), rng)
 
     def _most_promising(
         self, trials: Sequence[Trial], pool: list[Proposal], n: int, rng: np.random.RandomState
@@ -145,10 +131,11 @@ class Proposer:
         step: float,
         rng: np.random.RandomState,
     ) -> Proposal:
-        if rng.uniform() < CROSSED and len(ranked) > 1:
-            return Proposal(_crossed(ranked[:PARENTS], rng), "crossed")
+        better = ranked[: max(len(ranked) // 2, 2)]  # of a first round not all are worth a step
+        if rng.uniform() < CROSSED and len(better) > 1:
+            return Proposal(_crossed(better[:PARENTS], rng), "crossed")
         cause = list(shares)[int(rng.choice(len(shares), p=list(shares.values())))]
-        base = ranked[rng.randint(min(BASES, len(ranked)))].params
+        base = better[rng.randint(min(BASES, len(better)))].params
         return self._step(base, cause, step, 1 + rng.randint(MOST_MOVES), rng)
 
     def _step(

@@ -78,16 +78,19 @@ def ranked_draws(
     scores = _standardised(np.array([trial.score for trial in trials]))
     effects = np.array([experience.effects(params) for params in every])
     places = np.array([_places(space, params) for params in every])
-    mean, covariance, scale = _posterior(scores, effects @ EFFECTS, _kernels(effects, places))
+    learning = np.array([experience.how_much_it_learns(params) for params in every])
+    kernels = _kernels(effects, learning, places)
+    mean, covariance, scale = _posterior(scores, effects @ EFFECTS, kernels)
     root = cholesky(covariance + JITTER * np.eye(len(covariance)), lower=True)
-    draws = CURIOSITY * (root @ rng.standard_normal((len(root), n)))
+    curiosity = CURIOSITY if trials else 1.0  # all kinds of tables are plausible
+    draws = curiosity * (root @ rng.standard_normal((len(root), n)))
     ahead = mean + scale * np.array([experience.beyond_folds(params) for params in proposals])
     return np.asarray(ahead[:, None] + draws)
 
 
-def _kernels(effects: Floats, places: Floats) -> list[Floats]:
+def _kernels(effects: Floats, learning: Floats, places: Floats) -> list[Floats]:
     """Covariances of what scores would be, by what is chosen between."""
-    known = SPREAD**2 * effects @ effects.T
+    known = SPREAD**2 * effects @ effects.T + np.outer(learning, learning)
     distances = cdist(places, places)
     return [known + a * REST * _matern(distances / b) for a, b in product(REMAINDERS, LENGTHS)]
 
