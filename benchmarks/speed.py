@@ -15,6 +15,8 @@ from typing import Any
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"  # before numpy and torch are imported, here and in the children
+# A package that is installed is compiled once; the first, untimed import does so for a checkout.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import torch
@@ -39,9 +41,9 @@ IMPORTS = {
 }
 IMPORT_PROGRAM = """
 import time
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 {statement}
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - cpu)
 """
 
 
@@ -143,22 +145,27 @@ def measure_memory() -> bool:
 
 
 def measure_imports(repeats: int) -> bool:
-    """Seconds in fresh processes, in turn after one untimed round; True if on target."""
-    seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
+    """Seconds in fresh processes, in turn after one untimed round; True if on target.
+
+    By the clock, which is what a user waits, and of the processor, which others' work leaves alone.
+    """
+    seconds: dict[str, list[list[float]]] = {name: [] for name in IMPORTS}
     for repeat in range(repeats + 1):
         for name, statement in IMPORTS.items():
-            taken = float(child(IMPORT_PROGRAM.format(statement=statement)))
+            taken = [float(t) for t in child(IMPORT_PROGRAM.format(statement=statement)).split()]
             if repeat:  # the first reads the disk
                 seconds[name].append(taken)
     print("\nimport time, fresh processes")
-    base, all_met = seconds[DEPENDENCIES], True
+    base, all_met = np.array(seconds[DEPENDENCIES]), True
     for name, values in seconds.items():
-        line = f"  {name:42s} {median(values):6.2f} s"
+        clock, cpu = np.median(values, axis=0)
+        line = f"  {name:42s} {clock:6.2f} s (CPU {cpu:.2f})"
         if name != DEPENDENCIES:
-            over = median(a - b for a, b in zip(values, base, strict=True))
-            met = over < IMPORT_TARGET
-            all_met &= met
-            line += f"  over it {over:5.2f} s, under {IMPORT_TARGET}: {'met' if met else 'MISSED'}"
+            clock, cpu = np.median(np.array(values) - base, axis=0)
+            met = clock < IMPORT_TARGET
+            all_met &= bool(met)
+            line += f"  over it {clock:5.2f} s (CPU {cpu:.2f})"
+            line += f", under {IMPORT_TARGET}: {'met' if met else 'MISSED'}"
         print(line)
     return all_met
 

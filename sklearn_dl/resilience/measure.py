@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklearn_dl.fitting import new_seed
 from sklearn_dl.resilience.corruption import Columns, checked_table, learn_columns
 from sklearn_dl.resilience.judging import find_judge
-from sklearn_dl.resilience.references import simple_references
 from sklearn_dl.resilience.result import Resampling, Resilience, retention_frames
 from sklearn_dl.resilience.study import LABEL_NOISE, Competitor, Study
 
@@ -227,6 +226,9 @@ def _unfitted(
         raise ValueError(
             f"references must be 'auto', None or a dict of unfitted models, got {references!r}."
         )
+    # Its models' modules take a while to import, and only a comparison needs them.
+    from sklearn_dl.resilience.references import simple_references
+
     return simple_references(task, columns, int(rng.integers(2**31 - 1)))
 
 
