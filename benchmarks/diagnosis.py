@@ -26,7 +26,20 @@ import numpy as np
 import pandas as pd
 import torch
 from counterfactuals import Judge, measure, right_verdicts, run
-from planted import CANDIDATES, HELD_OUT, N_TRAIN, PARTS, TUNED, Case, Source, load, make_case, plan
+from planted import (
+    CANDIDATES,
+    HELD_OUT,
+    LARGER,
+    N_TRAIN,
+    PARTS,
+    ROWS,
+    TUNED,
+    Case,
+    Source,
+    load,
+    make_case,
+    plan,
+)
 from rivals import RIVALS
 from scoring import confusion, probability_scores, scores
 from sklearn.model_selection import cross_val_score
@@ -150,11 +163,11 @@ def study_cases(
 
 
 def study_costs(
-    folder: Path, cache: Path, chosen: list[tuple[str, str, int]], n_cases: int
+    folder: Path, cache: Path, chosen: list[tuple[str, str, int]], n_cases: int, n_train: int
 ) -> None:
     """CPU seconds of a case's fit, cross-validation and diagnosis, the first ``n_cases``."""
     known = read(cache)
-    for case in islice(cases(folder, cache, chosen), n_cases):
+    for case in islice(cases(folder, cache, chosen, n_train), n_cases):
         key = f"cost|{case.key}"
         if key not in known:
             keep(cache, {"key": key, **cost(case)})
@@ -278,8 +291,9 @@ def decided(record: dict[str, Any]) -> Decision:
 
 
 def report(cache: Path) -> int:
-    tuned, held = collected(cache, TUNED), collected(cache, HELD_OUT)
-    for name, records in (("tuned tables", tuned), ("held-out tables", held)):
+    tuned, held, larger = (collected(cache, tables) for tables in (TUNED, HELD_OUT, LARGER))
+    parts = {"tuned tables": tuned, "held-out tables": held, "larger held-out tables": larger}
+    for name, records in parts.items():
         if not records:
             continue
         print(
@@ -335,7 +349,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--per-fault", type=int, default=1)
     parser.add_argument("--parts", nargs="+", default=list(PARTS))
     parser.add_argument("--steps", nargs="+", default=["truth", "diagnose", "report"])
-    parser.add_argument("--rows", type=int, default=N_TRAIN, help="to learn; a cache of its own")
+    parser.add_argument("--rows", type=int, help="to learn; a cache of its own")
     parser.add_argument("--tables", nargs="*", help="only these of each part")
     parser.add_argument("--costs", type=int, default=0, help="time so many cases of each part")
     parser.add_argument("--small", action="store_true", help="a few generated cases, a minute")
@@ -350,9 +364,10 @@ def main(argv: list[str] | None = None) -> int:
         chosen = plan(PARTS[part], per_fault=options.per_fault)
         if options.tables:
             chosen = [case for case in chosen if case[0] in options.tables]
+        rows = options.rows or ROWS.get(part, N_TRAIN)
         with remembered_references():
-            study_cases(options.data, options.cache, chosen, options.steps, options.rows)
-        study_costs(options.data, options.cache, chosen, options.costs)
+            study_cases(options.data, options.cache, chosen, options.steps, rows)
+        study_costs(options.data, options.cache, chosen, options.costs, rows)
     return report(options.cache) if "report" in options.steps else 0
 
 
