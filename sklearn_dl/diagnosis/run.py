@@ -202,6 +202,7 @@ class Run:
             self.plain.X, self.subject.task, n_train, self.seed, self.aim,
             apart=self.folds.kind != "independent",
             n_targets=int(np.prod(self.table.y.shape[1:])),
+            weighted=self.plain.fit_weight is not None,
         )  # fmt: skip
         if self.interrupted:  # what takes seconds, so that there is something to compare with
             models = {name: models[name] for name in QUICK if name in models}
