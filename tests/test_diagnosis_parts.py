@@ -480,6 +480,24 @@ def test_every_reference_takes_every_kind_of_table(kind, task):
     assert all(np.isfinite(v).all() for v in losses.values())
 
 
+def test_boosting_of_weighted_rows_learns_what_it_learns_of_others():
+    X = rng().standard_normal((400, 3))
+    y = (X[:, 0] + X[:, 1] ** 2 > 1).astype(int)
+    X[::7, 2] = np.nan
+    t = table(references.plain_frame(X), y)
+    folds = make_folds(t, 3, task="classification", random_state=rng())
+    means = []
+    for weighted in (False, True):
+        models = reference_models.pool(t.X, "classification", 266, 0, weighted=weighted)
+        chosen = {k: models[k] for k in ("prior", "gradient boosting")}
+        learnt = replace(t, fit_weight=np.ones(400)) if weighted else t
+        losses, notes = pool_losses(chosen, learnt, folds, LogLoss(), seed=0)
+        assert notes == []
+        means.append(losses["gradient boosting"].mean())
+    assert means[1] == pytest.approx(means[0], abs=0.02)
+    assert means[0] < 0.3  # of log 2
+
+
 def test_references_never_use_the_rows_they_are_judged_on():
     y = np.arange(200) % 2
     t = table(references.plain_frame(rng().standard_normal((200, 3))), y)
@@ -783,8 +801,28 @@ def test_a_users_module_is_not_told_to_change_what_only_ours_has():
 def test_bias_is_met_by_less_regularisation_and_by_more_layers():
     given = [r.params for r in advised([], "model_bias", dropout=0.5, activation="identity")]
     assert {"dropout": 0.0} in given
-    assert {"hidden_layer_sizes": (8, 4, 8)} in given
     assert {"activation": "relu"} in given
+
+
+@pytest.mark.parametrize(
+    ("sizes", "deeper"),
+    [((), (64, 64)), ((2,), (64, 64)), ((128, 8), (128, 64, 128)), ((96,), (96, 96))],
+)
+def test_a_layer_is_added_to_a_network_without_a_bottleneck(sizes, deeper):
+    given = advised([], "model_bias", hidden_layer_sizes=sizes)
+    remedy = next(r for r in given if "add a layer" in r.action)
+    assert remedy.params == {"hidden_layer_sizes": deeper}
+    assert ("under 64 units" in remedy.action) == (bool(sizes) and min(sizes) < 64)
+
+
+@pytest.mark.parametrize(
+    ("codes", "lifted", "advised_off"), [([], 0.4, False), (["DL303"], 0.1, True), ([], None, True)]
+)
+def test_regularisation_lifted_in_vain_is_not_advised_on(codes, lifted, advised_off):
+    subject = find_subject(DLClassifier(**NET | {"dropout": 0.5}))
+    seen = None if lifted is None else replace(probes(0.1), lifted=lifted)
+    given = find_remedies(subject, decision("model_bias"), codes, 100, probes=seen)
+    assert ({"dropout": 0.0} in [r.params for r in given]) == advised_off
 
 
 def test_a_probe_that_went_on_to_learn_noise_is_advised_with_an_early_stop():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sklearn_dl.diagnosis.brakes import Brakes, brake_settings
-from sklearn_dl.diagnosis.probes import SAVINGS, Probes
+from sklearn_dl.diagnosis.probes import NARROWEST, SAVINGS, Probes
 from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.recipes import auto_max_epochs
@@ -196,18 +196,26 @@ def bias_cures(subject: Subject, probes: Probes | None, found: set[str]) -> list
         remedies.append(_measured(subject, probes.wide_params, action, why, probes.wide_gain))
     why = "the training loss is above what others reach on new rows"
     if not callable(subject.setting("module")):
-        sizes = tuple(subject.setting("hidden_layer_sizes", ()))
-        deeper = (*sizes, max(sizes)) if sizes else (64, 64)
-        remedies.append(Remedy({"hidden_layer_sizes": deeper}, "add a layer", why))
+        remedies.append(_deeper(subject, why))
         if subject.setting("activation") == "identity":
             bent = {"activation": "relu"}
             remedies.append(Remedy(bent, "bend it: identities make a linear model", why))
-    for name in ("dropout", "weight_decay", "label_smoothing"):
-        if subject.setting(name, 0):
-            held = f"{name}={subject.setting(name)} holds the network back"
-            remedies.append(Remedy({name: 0.0}, f"switch {name} off", held))
+    # not where all of them together were switched off in vain
+    if probes is None or math.isnan(probes.lifted) or "DL303" in found:
+        for name in ("dropout", "weight_decay", "label_smoothing"):
+            if subject.setting(name, 0):
+                held = f"{name}={subject.setting(name)} holds the network back"
+                remedies.append(Remedy({name: 0.0}, f"switch {name} off", held))
     remedies.append(Remedy({}, "add features", "what the columns do not say no network can learn"))
     return remedies
+
+
+def _deeper(subject: Subject, why: str) -> Remedy:
+    """One layer more; behind or before a bottleneck it would bring nothing."""
+    sizes = tuple(subject.setting("hidden_layer_sizes", ())) or (NARROWEST,)
+    wide = tuple(max(NARROWEST, width) for width in sizes)
+    action = "add a layer" if wide == sizes else f"add a layer, and none of under {NARROWEST} units"
+    return Remedy({"hidden_layer_sizes": (*wide, max(wide))}, action, why)
 
 
 # --- overfitting ---------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ from sklearn_dl.diagnosis.supersets import Beside, Reinitialised
 from sklearn_dl.diagnosis.table import Folds, Table
 from sklearn_dl.recipes import auto_batch_size, auto_max_epochs
 
-__all__ = ["ByHeart", "Probes", "lifted_params", "run_probes", "strong_params", "wide_params"]
+__all__ = ["NARROWEST", "SAVINGS", "ByHeart", "Probes"]
+__all__ += ["lifted_params", "run_probes", "strong_params", "wide_params"]
 
 Floats = NDArray[np.float64]
 Params = dict[str, Any]
