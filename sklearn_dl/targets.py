@@ -27,8 +27,10 @@ __all__ = [
 
 def _plain(y: Any) -> Any:
     """Nullable and categorical pandas columns as the numpy array of the same values."""
+    if isinstance(y, np.ma.MaskedArray):
+        _refuse_missing(np.ma.getmaskarray(y))
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
-        return _plain(y.iloc[:, 0]).reshape(-1, 1)
+        return np.asarray(_plain(y.iloc[:, 0])).reshape(-1, 1)
     if isinstance(y, pd.Series) and not isinstance(y.dtype, np.dtype):
         _refuse_missing(y.isna())
         return np.asarray(y.to_list())
@@ -78,7 +80,7 @@ def check_values(y: Any, estimator: Any) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        y is None, not numeric, or has missing or infinite values.
+        y is None, not numeric, a time, or has missing or infinite values.
     """
     y = _plain(y)
     if y is None:
@@ -86,6 +88,11 @@ def check_values(y: Any, estimator: Any) -> NDArray[np.float64]:
     y = _check_y(y, multi_output=True, y_numeric=True, estimator=estimator)
     if hasattr(y, "toarray"):
         y = y.toarray()
+    if y.dtype.kind in "mM":
+        raise ValueError(
+            f"y holds times ({y.dtype}), whose unit as numbers is not said. Give numbers, such as "
+            "days: (y - y.min()) / numpy.timedelta64(1, 'D')."
+        )
     return np.asarray(y, dtype=np.float64)
 
 

@@ -53,7 +53,7 @@ BAD = {
     "no rows": (["header.csv"], "header.csv has no rows"),
     "not parquet": (["broken.parquet"], "broken.parquet cannot be read"),
     "not gzip": (["broken.csv.gz"], "broken.csv.gz cannot be read"),
-    "unknown kind": (["notes.txt"], "neither .csv, .csv.gz nor .parquet"),
+    "unknown kind": (["notes.txt"], "neither .csv, .tsv, .csv.gz nor .parquet; save it"),
     "no target": (["classes.csv"], "--target COLUMN; classes.csv has: a, b, c [unit], kind"),
     "unknown target": (["classes.csv", "--target", "z"], "no column 'z'; classes.csv has: a, b"),
     "target alone": (["lonely.csv", "--target", "kind"], "no column beside the target"),
@@ -72,6 +72,7 @@ BAD = {
     "nearly a column": (["classes.csv", "--target", "kinds"], "(did you mean 'kind'?)"),
     "bad option": (["classes.parquet", "--cv", "many"], "invalid int value"),
     "page": (["classes.parquet", "--html", "gone/page.html"], "cannot be written"),
+    "page is a folder": (["classes.parquet", "--html", "."], ". cannot be written"),
     "target of nothing": (["--target", "x"], "need a table"),
 }
 
@@ -314,6 +315,12 @@ def test_the_separator_of_a_csv_is_that_of_its_header(separator, decimal, tmp_pa
 def test_one_column_needs_no_separator(tmp_path):
     (tmp_path / "one.csv").write_text("target\n1\n2\n", "utf-8-sig")
     assert reading.read_table(str(tmp_path / "one.csv")).columns.tolist() == ["target"]
+
+
+def test_the_unicode_text_of_a_spreadsheet_is_read(tmp_path):
+    frame = pd.DataFrame({"größe": [1.5, 2.25], "target": ["ж", "x"]})
+    frame.to_csv(tmp_path / "sheet.tsv", index=False, sep="\t", encoding="utf-16")
+    pd.testing.assert_frame_equal(reading.read_table(str(tmp_path / "sheet.tsv")), frame)
 
 
 def test_the_version_is_told(capsys):

@@ -289,6 +289,52 @@ def test_column_of_labels_is_one_class_a_row_with_a_warning():
     assert_array_equal(seen.predict(X), DLClassifier(**SMALL).fit(X, CODES).predict(X))
 
 
+@pytest.mark.parametrize("make_frame", [pd.DataFrame, pl.DataFrame])
+def test_a_frame_of_one_column_is_a_target(make_frame):
+    X = _numbers()
+    with pytest.warns(DataConversionWarning):
+        classifier = DLClassifier(**SMALL).fit(X, make_frame({"label": CODES}))
+    assert_array_equal(classifier.predict(X), DLClassifier(**SMALL).fit(X, CODES).predict(X))
+    y = TARGET[DLRegressor]
+    expected = DLRegressor(**SMALL).fit(X, y[:, None]).predict(X)
+    assert_array_equal(DLRegressor(**SMALL).fit(X, make_frame({"y": y})).predict(X), expected)
+
+
+def test_times_are_no_target():
+    days = pd.Series(pd.date_range("2024-01-01", periods=N))
+    with pytest.raises(ValueError, match=r"holds times \(datetime64.*Give numbers, such as days"):
+        DLRegressor(**SMALL).fit(_numbers(), days)
+    since = (days - days.min()) / np.timedelta64(1, "D")
+    assert DLRegressor(**SMALL).fit(_numbers(), since).n_iter_ > 0
+
+
+def test_masked_cells_are_missing():
+    X = _numbers()
+    hidden = np.zeros(X.shape, dtype=bool)
+    hidden[::5, 1] = True
+    missing = np.where(hidden, np.nan, X)
+    seen = DLClassifier(**SMALL).fit(np.ma.masked_array(X, hidden), CODES)
+    assert_array_equal(
+        seen.predict_proba(np.ma.masked_array(X, hidden)),
+        DLClassifier(**SMALL).fit(missing, CODES).predict_proba(missing),
+    )
+    with pytest.raises(ValueError, match=f"NaN: {hidden[:, 1].sum()} of {N} values are missing"):
+        DLClassifier(**SMALL).fit(X, np.ma.masked_array(CODES, hidden[:, 1]))
+
+
+@pytest.mark.parametrize("names", [["a", "b", "a"], [0, 1, 0]])
+def test_names_that_repeat_are_refused_with_a_way_out(names):
+    frame = pd.DataFrame(_numbers(), columns=names)
+    with pytest.raises(ValueError, match=rf"same name: \[{names[0]!r}\]. Rename them"):
+        DLClassifier(**SMALL).fit(frame, CODES)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_a_class_weight_is_zero_or_more(weight):
+    with pytest.raises(ValueError, match=r"class_weight must hold weights from zero up, got \{1: "):
+        DLClassifier(**SMALL, class_weight={1: weight}).fit(_numbers(), CODES)
+
+
 # several labels, several outputs
 
 

@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_table_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("table", nargs="?", help=".csv (compressed too) or .parquet file")
+    command.add_argument("table", nargs="?", help=".csv or .tsv (compressed too) or .parquet file")
     command.add_argument(
         "--target", metavar="COLUMN", help="what to predict (default: column 'target')"
     )
@@ -246,7 +246,7 @@ def _writable(path: str) -> Path:
     """Found out before the work, not after it."""
     page = Path(path)
     try:
-        page.touch()
+        page.open("a").close()  # `touch` finds nothing wrong with a folder
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
     return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import csv
 import difflib
 import lzma
@@ -184,14 +185,16 @@ def read_table(path: str, remarks: list[str] | None = None) -> pd.DataFrame:
     if not file.exists():
         raise InputError(f"no such file: {path}")
     if file.is_dir():
-        raise InputError(f"{path} is a directory; give a .csv, .csv.gz or .parquet file")
+        raise InputError(f"{path} is a directory; give a .csv, .tsv, .csv.gz or .parquet file")
     try:
-        if _bare(lower).endswith(".csv"):
+        if _bare(lower).endswith((".csv", ".tsv")):
             frame = _read_csv(file, [] if remarks is None else remarks)
         elif lower.endswith((".parquet", ".pq")):
             frame = pd.read_parquet(file)
         else:
-            raise InputError(f"{path} is neither .csv, .csv.gz nor .parquet")
+            raise InputError(
+                f"{path} is neither .csv, .tsv, .csv.gz nor .parquet; save it as one of them"
+            )
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty") from None
     except ImportError:
@@ -211,7 +214,10 @@ def read_table(path: str, remarks: list[str] | None = None) -> pd.DataFrame:
 
 
 def _read_csv(file: Path, remarks: list[str]) -> pd.DataFrame:
-    """In UTF-8 or, failing that, in the Windows code page."""
+    """In UTF-8 or, failing that, in the Windows code page; in UTF-16 where its mark is there."""
+    with file.open("rb") as start:
+        if start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return _separated(file, "utf-16", remarks)
     try:
         return _separated(file, "utf-8", remarks)
     except UnicodeDecodeError:

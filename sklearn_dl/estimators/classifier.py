@@ -137,6 +137,10 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
                 "class_weight is a list, which is for a 0/1 matrix of labels, but y has one class "
                 "a row: give a dict of weights by class, or 'balanced'."
             )
+        if isinstance(self.class_weight, dict):
+            wrong = {k: w for k, w in self.class_weight.items() if not 0 <= w < np.inf}
+            if wrong:
+                raise ValueError(f"class_weight must hold weights from zero up, got {wrong}.")
         weight = compute_class_weight(
             self.class_weight, classes=self.classes_, y=rows.target, sample_weight=rows.weight
         )

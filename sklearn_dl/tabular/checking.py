@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
+from narwhals.exceptions import DuplicateError
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
@@ -39,7 +40,8 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
         Gets `n_features_in_` and `feature_names_in_`, or is asked for them; its name goes into
         the messages.
     X : array, sparse matrix, data frame (pandas, polars or other) or list, (n_rows, n_features)
-        Never changed, and copied only where a column needs another type.
+        Never changed, and copied only where a column needs another type. The masked cells of a
+        masked array are missing.
     reset : bool
         True in `fit`: take the names and number of features from X. False: compare with them.
     allow_nan : bool, default=True
@@ -58,8 +60,18 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
     ValueError, TypeError
         With scikit-learn's own message where it has one; else with the column and the value.
     """
+    if isinstance(X, np.ma.MaskedArray):
+        X = np.ma.filled(X.astype(np.float64), np.nan)
     if nw.dependencies.is_into_dataframe(X):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        try:
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+        except DuplicateError:
+            names = pd.Index(X.columns)
+            twice = names[names.duplicated()].unique()[:5].tolist()
+            raise ValueError(
+                f"X has several columns of the same name: {twice}. Rename them, for example with "
+                "X.columns = [f'x{i}' for i in range(X.shape[1])]."
+            ) from None
         if 0 in X.shape:
             check_array(np.empty(X.shape), estimator=estimator, input_name="X")  # raises
         return _check_frame(estimator, X, allow_nan)
