@@ -438,7 +438,7 @@ def test_what_other_tables_taught_is_given_up_where_the_scores_say_otherwise():
         draws = ranked_draws(seen, pair, space, 50, rng, other_tables)
         return (draws[1] - draws[0]).mean()
 
-    assert gain(0.0, 0) > 0.7
+    assert gain(0.0, 0) > 0.35
     assert gain(1.0, 9) > 0.7
     assert gain(-1.0, 9) < -0.3
     assert gain(-1.0, 40) < -0.7
@@ -469,7 +469,7 @@ def test_experience_counts_what_it_knows_of_a_setting():
     well = own | {"learning_rate": 5e-3, "max_epochs": 40, "normalization": "layer"}
     badly = well | {"learning_rate": 2e-4, "max_epochs": 10, "normalization": None}
     taught = Experience(space, "")
-    assert EFFECTS @ taught.effects(well) > EFFECTS @ taught.effects(badly) + 1
+    assert EFFECTS @ taught.effects(well) > EFFECTS @ taught.effects(badly) + 0.5
     prefix = "dlclassifier__"
     renamed = {prefix + name: value for name, value in well.items()}
     in_pipeline = Experience(param_space(make_pipeline(net)), prefix)

@@ -20,15 +20,19 @@ __all__ = ["ranked_draws"]
 
 Floats = NDArray[np.float64]
 
-#: Scores further below the median than the best is above it, times this, count as that bad: a
-#: network that was not trained at all says little about the others.
-WORST = 2.0
+#: Scores further below the best than the median is, times this, count as that bad: a network that
+#: was not trained at all says little about the others.
+WORST = 3.0
+#: Scores count by the logarithm of how far they lie behind the best, in that distance of the median
+#: and with this added: differences among the good count for more than those among the bad, whose
+#: losses have no end where labels are noisy.
+NEAR = 0.5
 #: Draws from the posterior are shrunk to its mean by this: of a few settings a round, most should
 #: be good and some a surprise. Chosen on the tuning tables of benchmarks/search.py.
 CURIOSITY = 0.5
-#: Variance of scores about the effects, in the unit of `experience`; of random settings it is 0.3,
+#: Variance of scores about the effects, in the unit of `experience`; of random settings it is 0.1,
 #: of good ones, which differ less, their folds' noise is a larger part.
-NOISE = 0.5
+NOISE = 0.25
 #: What is chosen by the likelihood of the scores seen: how far scores spread (in their standard
 #: deviations, with a log-normal prior of this width), and how large and how far-reaching is what no
 #: effect describes.
@@ -132,14 +136,14 @@ def _fit(
 
 
 def _standardised(scores: Floats) -> Floats:
-    """Mean zero and variance one, failures and outliers among the bad pulled in."""
+    """Mean zero and variance one, by the logarithm of the distance from the best."""
     known = scores[np.isfinite(scores)]
-    if not len(known):
+    usual = float(known.max() - np.median(known)) if len(known) else 0.0
+    if not usual > 0:
         return np.zeros(len(scores))
-    median, best = float(np.median(known)), float(known.max())
-    clipped = np.maximum(scores, median - WORST * (best - median))
-    spread = float(clipped.std())
-    return np.asarray((clipped - clipped.mean()) / spread if spread > 0 else 0 * clipped)
+    behind = np.where(np.isfinite(scores), (known.max() - scores) / usual, WORST)
+    measured = -np.log(np.minimum(behind, WORST) + NEAR)
+    return np.asarray((measured - measured.mean()) / measured.std())
 
 
 def _places(space: Space, params: Mapping[str, Any]) -> list[float]:
