@@ -138,7 +138,7 @@ def test_the_factor_is_part_of_the_last_layer_and_moves_no_training(monkeypatch)
         def given(*args):
             return factor, best_factor(*args)[1]
 
-        monkeypatch.setattr("sklearn_dl.training.loop.best_factor", given)
+        monkeypatch.setattr("sklearn_dl.training.judging.best_factor", given)
         return DLClassifier(**QUICK).fit(X, y)
 
     once, twice = fitted(1.0), fitted(2.0)

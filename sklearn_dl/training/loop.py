@@ -1,4 +1,4 @@
-"""A stack of models in training: one step, one epoch, one evaluation.
+"""A stack of models in training: one step, one epoch.
 
 The axes are always (n_models, batch, feature). Nothing is read back from the device within an
 epoch.
@@ -17,26 +17,22 @@ from torch import Tensor
 
 from sklearn_dl.losses import loss_and_gradient
 from sklearn_dl.nn import Batch, Chain, build
-from sklearn_dl.nn.architecture import Sequence as Sequential
-from sklearn_dl.nn.ensemble import averaged
-from sklearn_dl.nn.layers import StackedDropout, StackedLinear
+from sklearn_dl.nn.layers import StackedDropout
 from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.training.augmenting import StackAugmentation, rejoined, sum_of, terms_of
-from sklearn_dl.training.batches import Batches, Step, padded
+from sklearn_dl.training.batches import Batches, Step
 from sklearn_dl.training.inputs import DenseInputs
 from sklearn_dl.training.job import Examples, ModelState
-from sklearn_dl.training.judging import joint_weight, padded_rows, scores
+from sklearn_dl.training.judging import Judge, padded_rows
 from sklearn_dl.training.members import joined
 from sklearn_dl.training.model import Model
 from sklearn_dl.training.parameters import ParameterMatrix
-from sklearn_dl.training.sharpness import best_factor
+from sklearn_dl.training.sharpness import scaling_parameters
 from sklearn_dl.training.updates import Layout, StackOptimizer
 
 __all__ = ["Stack"]
 
-#: Rows evaluated at a time.
-EVALUATION_ROWS = 8192
 #: Training rows of a model that its last weights must map to finite numbers.
 PROBED_ROWS = 1024
 
@@ -71,27 +67,13 @@ class Stack:
         if any(smoothing):
             self._smoothing = self.parameters.values.new_tensor(smoothing).unsqueeze(1)
         self._augmentation = StackAugmentation.of(self.models)
-        self._evaluated_rows = job.architecture.rows_at_once(EVALUATION_ROWS)
         self._n_bound = len(models)
         self._before = self._earlier = self.parameters.snapshot()
         self._first = first or [self.parameters.row(i) for i in range(len(models))]
         self._last_steps = {m.n_steps - 1 for m in models}
-        self._held_out = padded_rows([m.job.validation for m in models], job.device, job.dtype)
-        self._left_out = padded_rows([m.job.left_out for m in models], job.device, job.dtype)
         self._first_loss: Tensor | None = None
-        self._last = self._last_linear() if self.loss.is_cross_entropy else []
-        self._factors = [1.0] * len(models)
-
-    def _last_linear(self) -> list[str]:
-        """Names of the parameters whose factor is one of the outputs, where the network has them.
-
-        A user's module may do anything with its outputs.
-        """
-        chain = self.network.chain if isinstance(self.network, Sequential) else []
-        if not chain or not isinstance(chain[-1], StackedLinear):
-            return []
-        last = set(map(id, chain[-1].parameters()))
-        return [name for name, p in self.network.named_parameters() if id(p) in last]
+        self._scaling = scaling_parameters(self.network) if self.loss.is_cross_entropy else []
+        self.judge = Judge(self.models, with_factor=bool(self._scaling))
 
     def _arm_noise(self) -> None:
         rates = [m.job.recipe.dropout for m in self.models]
@@ -119,6 +101,12 @@ class Stack:
     def outputs(self, x: Tensor, batch: Batch) -> Tensor:
         """Forward pass, (n_models, rows, n_outputs)."""
         return self.network.forward(x, batch)
+
+    def predicted(self, x: Tensor) -> Tensor:
+        """Outputs of all models as in prediction, (n_models, rows, n_outputs)."""
+        self.bind(len(self.models))
+        self.network.eval()
+        return self.network.forward(x, Batch())
 
     def train_step(
         self, index: int, step: Step, announce: Callable[[], None] | None = None
@@ -208,82 +196,12 @@ class Stack:
             self._totals[: step.n_models] += weighed
 
     @torch.no_grad()
-    def evaluate(self) -> list[tuple[float, float]]:
-        """Loss and score of each model's team on its validation rows; NaN where it has none."""
-        if self._held_out is None:
-            return [(math.nan, math.nan)] * len(self.models)
-        loss, outputs = self._evaluated(*self._held_out)
-        target, share = self._held_out[1:]
-        found = list(
-            zip(loss.tolist(), scores(self.models[0].job, outputs, target, share), strict=True)
-        )
-        for places in self._teams():  # members watch the same rows: their mean is judged
-            mean = averaged(outputs[places], self.loss.link).unsqueeze(0)
-            rows = slice(places[0], places[0] + 1)
-            value = float((self.loss(mean, target[rows]) * share[rows]).sum())
-            (score,) = scores(self.models[0].job, mean, target[rows], share[rows])
-            for place in places:
-                found[place] = value, score
-        return found
-
-    def _teams(self) -> list[list[int]]:
-        """Places of the models of each team of several."""
-        teams: dict[int, list[int]] = {}
-        for place, model in enumerate(self.models):
-            teams.setdefault(model.team, []).append(place)
-        return [places for places in teams.values() if len(places) > 1]
-
-    @torch.no_grad()
-    def evaluate_left_out(self) -> list[float]:
-        """What each model's team loses on the rows that its members leave out; NaN without any.
-
-        Classes at the factor of the outputs that serves them best, which ``_factors`` keeps.
-        """
-        if self._left_out is None:
-            return [math.nan] * len(self.models)
-        examples, target, share = self._left_out
-        loss, outputs = self._evaluated(examples, target, share)
-        found = loss.tolist()
-        for places in self._teams():
-            weights = [joint_weight(self.models[place].job.left_out) for place in places]
-            total = sum(weights)
-            if self._last:
-                # without padding, so that other teams of the stack make no difference
-                rows = [(place, slice(0, len(examples[place]))) for place in places]
-                shares = [share[at] * (w / total) for at, w in zip(rows, weights, strict=True)]
-                parts = [torch.cat([values[at] for at in rows]) for values in (outputs, target)]
-                factor, summed = best_factor(self.loss, parts[0], parts[1], torch.cat(shares))
-            else:
-                factor = 1.0
-                summed = sum(w * found[p] for w, p in zip(weights, places, strict=True)) / total
-            for place in places:
-                found[place], self._factors[place] = summed, factor
-        return found
-
-    def _evaluated(
-        self, folds: list[Examples], target: Tensor, share: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Mean loss of each model on its rows, (n_models,), and its outputs."""
-        self.bind(len(self.models))
-        self.network.eval()
-        loss = torch.zeros(len(self.models), device=self.device, dtype=torch.float64)
-        outputs = []
-        for start in range(0, target.shape[1], self._evaluated_rows):
-            rows = slice(start, min(start + self._evaluated_rows, target.shape[1]))
-            parts = [fold.inputs.rows(rows.start, rows.stop).to(self.device) for fold in folds]
-            out = self.outputs(padded(parts, rows.stop - rows.start), Batch())
-            losses = self.loss(out, target[:, rows])
-            # a padding row weighs nothing, also where a diverged model gives it no number
-            loss += torch.where(share[:, rows] > 0, losses * share[:, rows], 0.0).sum(1)
-            outputs.append(out)
-        return loss, torch.cat(outputs, 1)
-
-    @torch.no_grad()
-    def end_epoch(self, held_out: list[tuple[float, float]]) -> None:
+    def end_epoch(self) -> None:
         """Close the epoch for every model: history, stopping rules, divergence."""
+        held_out = self.judge.held_out(self.predicted)
         totals, norms = self._totals.tolist(), self.optimizer.norms.tolist()
         seconds = time.perf_counter() - self._begun
-        left_out = self.evaluate_left_out()
+        left_out = self.judge.left_out(self.predicted)
         if self._first_loss is not None:
             for model, value in zip(self.models, self._first_loss.tolist(), strict=True):
                 model.note_start(value)
@@ -315,8 +233,8 @@ class Stack:
     def _sharpened(self, i: int) -> ModelState:
         """The numbers of one model now, as sure as the rows left out allow."""
         state = self.row(i)
-        for name in self._last:
-            state.values[name] = state.values[name] * self._factors[i]
+        for name in self._scaling:
+            state.values[name] = state.values[name] * self.judge.factors[i]
         return state
 
     def _team_state(self, team: int) -> ModelState:
@@ -359,7 +277,7 @@ class Stack:
         ]
         probed = padded_rows(folds, self.device, self.dtype)
         assert probed is not None
-        loss, _ = self._evaluated(*probed)
+        loss, _ = self.judge.judged(self.predicted, *probed)
         return [
             loss[i].item() if all(v.isfinite().all() for v in s.values.values()) else math.inf
             for i, s in zip(models, states, strict=True)

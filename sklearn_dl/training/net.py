@@ -160,7 +160,7 @@ class StackNet(skorch.NeuralNet):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Close the epoch for every model."""
-        self.stack.end_epoch(self.stack.evaluate())
+        self.stack.end_epoch()
         going = any(not model.done for model in self.models)
         if self.progress is not None and self.progress.is_due() and going:
             self.progress.save(snapshot(self.models, self.stack))

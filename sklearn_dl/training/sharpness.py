@@ -13,8 +13,11 @@ import math
 from torch import Tensor
 
 from sklearn_dl.losses import Loss, loss_and_gradient
+from sklearn_dl.nn import Stacked
+from sklearn_dl.nn.architecture import Sequence
+from sklearn_dl.nn.layers import StackedLinear
 
-__all__ = ["best_factor"]
+__all__ = ["best_factor", "scaling_parameters"]
 
 #: Factors are exp(k / 64) for k in [-256, 128], so 0.02 to 7.4: a step is no more than what one
 #: can tell, and rounding cannot make two fits of the same rows differ.
@@ -45,3 +48,15 @@ def best_factor(loss: Loss, outputs: Tensor, target: Tensor, share: Tensor) -> t
             low = middle
     factor = math.exp(low / STEPS_PER_UNIT)
     return factor, float((loss(outputs * factor, target) * share).sum())
+
+
+def scaling_parameters(network: Stacked) -> list[str]:
+    """Names of the parameters whose factor is one of the outputs, where the network has them.
+
+    A user's module may do anything with its outputs.
+    """
+    chain = network.chain if isinstance(network, Sequence) else []
+    if not chain or not isinstance(chain[-1], StackedLinear):
+        return []
+    last = set(map(id, chain[-1].parameters()))
+    return [name for name, p in network.named_parameters() if id(p) in last]
