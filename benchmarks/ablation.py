@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from tables import TUNED, UNTOUCHED, measure, read, splits
 
-import sklearn_dl.fitting
+import sklearn_dl.fitting.settings
 import sklearn_dl.nn.architecture
 import sklearn_dl.tabular.bins
 from sklearn_dl import DLClassifier, DLRegressor
@@ -39,7 +39,7 @@ def _epochs(factor: float) -> Callable[[], AbstractContextManager[Any]]:
     def rule(n_rows: int, module: Any = "auto") -> int:
         return round(factor * auto_max_epochs(n_rows, module))
 
-    return lambda: patch.object(sklearn_dl.fitting, "auto_max_epochs", rule)
+    return lambda: patch.object(sklearn_dl.fitting.settings, "auto_max_epochs", rule)
 
 
 def _plain_start(architecture: Any, n_models: int) -> list[Any]:

@@ -6,6 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -25,7 +26,6 @@ from sklearn_dl.fitting import Rows
 from sklearn_dl.losses import Loss
 from sklearn_dl.nn import ACTIVATIONS, MODULES
 from sklearn_dl.optimizers import OPTIMIZERS
-from sklearn_dl.recipes import auto_batch_size, auto_dropout, auto_label_smoothing
 from sklearn_dl.schedules import SCHEDULES
 from sklearn_dl.tabular import (
     ImageShape,
@@ -34,9 +34,8 @@ from sklearn_dl.tabular import (
     checked_shape,
     has_images,
     image_rows,
-    table_dtype,
 )
-from sklearn_dl.training import FitJob, FitResult, ModelState, Score, submit
+from sklearn_dl.training import FitJob, FitResult, ModelState, Recipe, Score, submit
 
 __all__ = ["NetworkEstimator", "checks_parameters"]
 
@@ -278,63 +277,30 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return self._encode_target(fitting.checked_rows(table, self._check_target(y), None))
 
     def _job(self, rows: Rows, held_out: Rows | None, *, resume: bool, incremental: bool) -> FitJob:
-        recipe = fitting.recipe_of(
-            self,
-            len(rows),
-            incremental=incremental,
-            watched=held_out is not None,
-        )
-        recipe = replace(
-            recipe,
-            augmentation=augmentation_of(
-                self.augmentation, self.augmentation_strength, self.input_shape_
-            ),
-        )
-        loss = self._loss()
-        bins = self._bins(rows, known=resume)
-        architecture = fitting.architecture_of(
-            self,
-            self.encoder_.n_encoded_,
-            self.n_outputs_,
-            bins=bins,
-            n_levels=fitting.embedded_levels(self.encoder_),
-            n_members=fitting.n_members_of(self, recipe.optimizer),
-            link=loss.link,
-            image=self.input_shape_,
-            levels=self._levels(),
-        )
+        """The training that the parameters ask for; ``_network`` says of what."""
+        loss, bins = self._loss(), self._bins(rows, known=resume)
+        architecture = self._architecture(loss, bins)
         stackable = fitting.is_stackable(architecture)
         start = None
         if resume:
-            self._check_same_network(architecture)
+            fitting.check_same_network(fitting.Architecture(**self._network), architecture)
             start = fitting.torch_state(self._state, getattr(self, "_optimizer_state", {}))
             architecture = fitting.Architecture(**self._network)
-        dtype = self._training_dtype(rows)
         self._network = {**vars(architecture)}
         self._n_partial += 1
-        seed = self._seed + self._n_partial - 1
-        folds = None
-        if self.max_epochs == "auto" and not (recipe.early_stopping or incremental):
-            one_batch = len(rows) <= recipe.batch_size
-            stratify = self._strata(rows) is not None
-            folds = fitting.member_folds(
-                rows, architecture.n_members, seed, stratify=stratify, one_batch=one_batch
-            )
-        if self.dropout == "auto":
-            recipe = replace(recipe, dropout=auto_dropout(leaves_rows_out=folds is not None))
-        if getattr(self, "label_smoothing", 0.0) == "auto":
-            classes = loss.is_cross_entropy and loss.link == "softmax"
-            spread = auto_label_smoothing(leaves_rows_out=folds is not None, classes=classes)
-            recipe = replace(recipe, label_smoothing=spread)
+        seed, watched = self._seed + self._n_partial - 1, held_out is not None
+        folds = None if incremental else self._folds(rows, architecture, seed, watched=watched)
+        dtype = fitting.training_dtype(self, rows)
+        encoded = partial(fitting.encoded_examples, self.encoder_, dtype=dtype)
         return FitJob(
             architecture=architecture,
             loss=loss,
-            recipe=recipe,
-            examples=fitting.encoded_examples(self.encoder_, rows, dtype),
+            recipe=self._recipe(
+                rows, loss, incremental=incremental, watched=watched, folds=folds is not None
+            ),
+            examples=encoded(rows),
             seed=seed,
-            validation=None
-            if held_out is None
-            else fitting.encoded_examples(self.encoder_, held_out, dtype),
+            validation=None if held_out is None else encoded(held_out),
             score=self._scored_by(),
             start=start,
             folds=folds,
@@ -348,33 +314,53 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             repeatable=self.random_state is not None,
         )
 
+    def _architecture(self, loss: Loss, bins: fitting.Bins) -> fitting.Architecture:
+        return fitting.architecture_of(
+            self,
+            self.encoder_,
+            self.n_outputs_,
+            bins=bins,
+            link=loss.link,
+            image=self.input_shape_,
+            levels=self._levels(),
+        )
+
+    def _recipe(
+        self, rows: Rows, loss: Loss, *, incremental: bool, watched: bool, folds: bool
+    ) -> Recipe:
+        recipe = fitting.recipe_of(
+            self,
+            len(rows),
+            incremental=incremental,
+            watched=watched,
+            leaves_rows_out=folds,
+            classes=loss.is_cross_entropy and loss.link == "softmax",
+        )
+        augmentation = augmentation_of(
+            self.augmentation, self.augmentation_strength, self.input_shape_
+        )
+        return replace(recipe, augmentation=augmentation)
+
+    def _folds(
+        self, rows: Rows, architecture: fitting.Architecture, seed: int, *, watched: bool
+    ) -> torch.Tensor | None:
+        """The member that leaves out each row, where it is left to us when training ends."""
+        if self.max_epochs != "auto" or (self.early_stopping and watched):
+            return None
+        return fitting.member_folds(
+            rows,
+            architecture.n_members,
+            seed,
+            stratify=self._strata(rows) is not None,
+            one_batch=len(rows) <= fitting.batch_size_of(self, len(rows)),
+        )
+
     def _bins(self, rows: Rows, *, known: bool) -> fitting.Bins:
         """The bins of the piecewise-linear encoding; a network that goes on keeps its own."""
         if known:
             had = fitting.Architecture(**self._network)
             return had.binned, np.zeros((3, 0, had.n_bins))
         return fitting.piecewise_bins(self, self.encoder_, rows)
-
-    def _check_same_network(self, asked: fitting.Architecture) -> None:
-        had = fitting.Architecture(**self._network)
-        if asked != had:
-            differs = [k for k, v in vars(asked).items() if v != getattr(had, k)]
-            raise ValueError(
-                f"cannot go on training a network with another {' and '.join(differs)}: had "
-                f"{[getattr(had, k) for k in differs]}, got "
-                f"{[getattr(asked, k) for k in differs]}. "
-                "Call fit with warm_start=False to start afresh."
-            )
-
-    def _training_dtype(self, rows: Rows) -> torch.dtype:
-        if self.dtype != "auto":
-            return torch.float64 if self.dtype == "float64" else torch.float32
-        n = len(rows)
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            batch_size = auto_batch_size(n, self.module)
-        exact = table_dtype(rows.table) == np.float64 and n <= batch_size
-        return torch.float64 if exact else torch.float32
 
     def _with_hooks(self, job: FitJob, context: Any, told: dict[str, Any]) -> FitJob:
         """Tell scikit-learn's callbacks of each epoch, where there are any."""

@@ -1,0 +1,92 @@
+"""Which network do the parameters ask for?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sklearn_dl.fitting.inputs import Bins, Encoder, embedded_levels
+from sklearn_dl.fitting.settings import checked_sizes, is_periodic, n_members_of
+from sklearn_dl.losses import Link
+from sklearn_dl.nn import EMBEDDING_SIZE, PERIODIC, Architecture
+from sklearn_dl.nn.replicated import can_be_stacked
+from sklearn_dl.tabular import ImageShape
+
+__all__ = [
+    "architecture_of",
+    "check_same_network",
+    "is_stackable",
+]
+
+
+def architecture_of(
+    estimator: Any,
+    encoder: Encoder,
+    n_outputs: int,
+    *,
+    bins: Bins,
+    link: Link,
+    image: ImageShape | None,
+    levels: tuple[float, ...] = (),
+) -> Architecture:
+    """The network that the parameters ask for, on what the encoder gives."""
+    n_levels = embedded_levels(encoder)
+    channels = checked_sizes(estimator.channels, "channels")
+    return Architecture(
+        estimator.module,
+        encoder.n_encoded_,
+        n_outputs,
+        checked_sizes(estimator.hidden_layer_sizes),
+        estimator.activation,
+        estimator.normalization,
+        binned=bins[0],
+        n_bins=bins[1].shape[2],
+        periodic=PERIODIC if bins[0] and is_periodic(estimator) else (0, 0),
+        n_levels=n_levels,
+        embedding_size=EMBEDDING_SIZE if n_levels else 0,
+        n_members=n_members_of(estimator),
+        link=link,
+        image=image,
+        channels=channels if estimator.module == "cnn" else (),
+        levels=levels,
+    )
+
+
+def is_stackable(architecture: Architecture) -> bool:
+    """Whether models of this architecture can train as one stack; checks a user's callables."""
+    if callable(architecture.activation):
+        rows = torch.zeros(1, 2, 3)
+        out = architecture.activation(rows)
+        if not isinstance(out, torch.Tensor) or out.shape != rows.shape:
+            seen = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ValueError(
+                "a callable activation must return a tensor of the shape of its argument; for "
+                f"shape {tuple(rows.shape)} it gave {seen}."
+            )
+    if not callable(architecture.module):
+        return True
+    stackable = can_be_stacked(architecture.module, architecture.n_features, architecture.n_outputs)
+    if architecture.n_members > 1 and not stackable:
+        raise ValueError(
+            f"n_members={architecture.n_members} networks train together, which a module that "
+            "keeps buffers or draws random numbers cannot. Set n_members=1."
+        )
+    return stackable
+
+
+def check_same_network(had: Architecture, asked: Architecture) -> None:
+    """A network can go on training only as what it is.
+
+    Raises
+    ------
+    ValueError
+        The parameters now ask for another one.
+    """
+    if asked != had:
+        differs = [k for k, v in vars(asked).items() if v != getattr(had, k)]
+        raise ValueError(
+            f"cannot go on training a network with another {' and '.join(differs)}: had "
+            f"{[getattr(had, k) for k in differs]}, got {[getattr(asked, k) for k in differs]}. "
+            "Call fit with warm_start=False to start afresh."
+        )
