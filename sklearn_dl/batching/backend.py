@@ -9,7 +9,8 @@ from typing import Any
 from joblib import cpu_count
 from joblib.parallel import ParallelBackendBase
 
-from sklearn_dl.batching.turns import Scope, Task, Turns
+from sklearn_dl.batching.tasks import Scope, Task
+from sklearn_dl.batching.turns import Turns
 
 __all__ = ["RendezvousBackend"]
 

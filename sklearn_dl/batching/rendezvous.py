@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from sklearn_dl.batching.shipping import MAX_SHIPMENTS, Train, n_workers, ship
 from sklearn_dl.batching.stacks import Grouping
-from sklearn_dl.batching.turns import Turns, Wait
+from sklearn_dl.batching.tasks import Wait
+from sklearn_dl.batching.turns import Turns
 
 if TYPE_CHECKING:
     from sklearn_dl.training import FitJob, FitResult
