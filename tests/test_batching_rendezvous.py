@@ -724,6 +724,20 @@ def test_ctrl_c_at_any_moment_leaves_no_thread():
     assert n_interrupted == 25
 
 
+def test_ctrl_c_while_a_thread_starts_leaves_no_thread(monkeypatch):
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        if thread.name == THREAD_NAME:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), batched_fits():
+        cross_val_score(Centroids(), X, Y)  # the watchdog looks for threads
+
+
 # ---- what must not change ----
 
 

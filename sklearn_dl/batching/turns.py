@@ -202,7 +202,8 @@ class Turns:
             for member in self._members[1:]:
                 member.inbox.put(None)
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():  # Ctrl-C can have come before it began
+                thread.join()
         self._threads.clear()
         del self._local.member
 
@@ -258,14 +259,17 @@ class Turns:
             return True
         member = Member(task.scope)
         thread = threading.Thread(target=self._serve, args=(member,), name=THREAD_NAME, daemon=True)
+        # Known before it starts: Ctrl-C can come while the host waits for the start.
+        self._threads.append(thread)
+        self._members.append(member)
         try:
             thread.start()
         except RuntimeError as error:  # can't start new thread
+            self._threads.remove(thread)
+            self._members.remove(member)
             task.error = error
             self._end(task)
             return False
-        self._threads.append(thread)
-        self._members.append(member)
         member.inbox.put(task)
         return True
 
