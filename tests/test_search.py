@@ -31,7 +31,7 @@ from sklearn_dl.diagnosis.subject import find_subject
 from sklearn_dl.search import DiagnosisSearchCV, optuna_params, param_space
 from sklearn_dl.search.evidence import Trial, asked, findings_of
 from sklearn_dl.search.experience import EFFECTS, LEVELS, SLOPES, Experience
-from sklearn_dl.search.moves import MOVES, moved, place, stepped
+from sklearn_dl.search.moves import MOVES, moved, numbered, place, stepped
 from sklearn_dl.search.proposing import FIRST_STEP, LEAST_STEP, step_after
 from sklearn_dl.search.ranking import ranked_draws
 
@@ -397,6 +397,17 @@ def test_steps_stay_in_the_range_and_know_its_order():
     assert stepped(["noise", None], None, 0.2, rng) == "noise"
     assert stepped(["relu", "tanh"], "relu", 0, rng) == "tanh"
     assert stepped([0.1], 0.1, 1, rng) == 0.1
+
+
+def test_auto_counts_as_the_middle_of_numbers_and_is_fitted_as_that(iris):
+    assert numbered([10, 80, 20, 40], "auto") == 40
+    assert_allclose(numbered(stats.uniform(0, 0.5), "auto"), 0.25)
+    assert numbered(["relu", "tanh"], "gelu") == "gelu"
+    assert numbered([None, "noise"], "noise") == "noise"
+    assert numbered([10, 20], 15) == 15
+    net = DLClassifier(**SMALL | {"max_epochs": "auto"})
+    search = tiny_search(estimator=net, space={"max_epochs": [1, 2, 3]}, n_candidates=2).fit(*iris)
+    assert search.cv_results_["params"][0] == {"max_epochs": 2}
 
 
 def test_steps_halve_only_after_a_round_without_gain():

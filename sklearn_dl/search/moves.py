@@ -12,7 +12,7 @@ import numpy as np
 from sklearn_dl.diagnosis.rules import Verdict
 from sklearn_dl.search.space import Distribution, Space, is_list
 
-__all__ = ["MOVES", "moved", "place", "redrawn", "stepped"]
+__all__ = ["MOVES", "moved", "numbered", "place", "redrawn", "stepped"]
 
 Params = dict[str, Any]
 
@@ -113,6 +113,18 @@ def place(values: Distribution, value: Any) -> list[float]:
     listed.sort(key=_rank)
     k = next((k for k, v in enumerate(listed) if _same(v, value)), None)
     return [(_place_of_a_stranger(listed, value) if k is None else k) / (len(listed) - 1)]
+
+
+def numbered(values: Distribution, value: Any) -> Any:
+    """The value, or for a word among numbers the middle of the range, which it counts as."""
+    if not isinstance(value, str):
+        return value
+    if not is_list(values):
+        return _at(values, 0.5)
+    listed = list(values)
+    if any(isinstance(v, str) for v in listed) or not _is_ordered(listed):
+        return value
+    return sorted(listed, key=_rank)[_place_of_a_stranger(listed, value)]
 
 
 def redrawn(values: Distribution, rng: np.random.RandomState) -> Any:
