@@ -299,6 +299,7 @@ def test_buffers_of_a_users_module_move_as_torchs(iris):
     ("module", "error", "message"),
     [
         (lambda i, o: 3, TypeError, "module must be a callable .* it returned int"),
+        (nn.Linear(4, 3), TypeError, "got one that is built already, Linear. Give its class"),
         (lambda i, o: nn.Linear(i, o + 4), ValueError, r"outputs of shape \(n, 3\).*\(2, 7\)"),
         (lambda i, o: nn.Linear(i + 1, o), RuntimeError, "shapes"),
         (lambda i, o: nn.LSTM(i, o), ValueError, "it gave tuple"),

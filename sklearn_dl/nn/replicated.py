@@ -94,7 +94,7 @@ def can_be_stacked(
     Raises
     ------
     TypeError
-        ``factory`` does not return a module.
+        ``factory`` is a module, or does not return one.
     ValueError
         The module does not map (n, n_features) to (n, n_outputs).
     """
@@ -113,6 +113,12 @@ def can_be_stacked(
 
 
 def _built(factory: Callable[[int, int], nn.Module], n_features: int, n_outputs: int) -> nn.Module:
+    if isinstance(factory, nn.Module):  # which is a callable too, on rows
+        raise TypeError(
+            "module must be a callable (n_features, n_outputs) -> torch.nn.Module, as each fit "
+            f"builds its own; got one that is built already, {type(factory).__name__}. Give its "
+            "class, or a function that builds it."
+        )
     module: Any = factory(n_features, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(
