@@ -15,7 +15,7 @@ from sklearn_dl.fitting import Rows, member_folds
 from sklearn_dl.losses import classifier_loss
 from sklearn_dl.recipes import N_MEMBERS
 from sklearn_dl.tabular import TabularEncoder, check_table
-from sklearn_dl.tabular.bins import N_BINS, bins_per_column, piecewise_bins
+from sklearn_dl.tabular.bins import N_BINS, bins_of_column, bins_per_column, encoded_bins
 from sklearn_dl.training.sharpness import best_factor
 
 QUICK = {"hidden_layer_sizes": (16,), "learning_rate": 0.01, "random_state": 0}
@@ -289,7 +289,7 @@ def test_waves_follow_what_turns_often():
 
 def test_bins_hold_equal_shares_and_are_centred():
     values = np.random.RandomState(0).lognormal(size=4001)
-    bins = piecewise_bins(values, None, 0.0, 1.0, clip=False, n_bins=N_BINS)
+    bins = bins_of_column(values, None, 0.0, 1.0, clip=False, n_bins=N_BINS)
     encoded = np.clip(values[:, None] * bins[0] + bins[1], -bins[2], 1 - bins[2])
     # uniform within a bin up to the density's slope there; the last bin holds the long tail
     assert np.abs(encoded.mean(0)).max() < 0.03
@@ -300,8 +300,8 @@ def test_bins_hold_equal_shares_and_are_centred():
 def test_bins_of_weights_are_those_of_repetitions():
     rng = np.random.RandomState(0)
     values, weights = rng.normal(size=50), rng.randint(1, 4, size=50)
-    a = piecewise_bins(values, weights.astype(float), 0.1, 2.0, clip=True, n_bins=8)
-    b = piecewise_bins(np.repeat(values, weights), None, 0.1, 2.0, clip=True, n_bins=8)
+    a = bins_of_column(values, weights.astype(float), 0.1, 2.0, clip=True, n_bins=8)
+    b = bins_of_column(np.repeat(values, weights), None, 0.1, 2.0, clip=True, n_bins=8)
     assert_allclose(a, b, rtol=1e-12)
 
 
@@ -311,7 +311,7 @@ def test_two_values_have_no_bins_and_wide_tables_have_fewer():
     X[5, 0] = np.nan
     encoder = TabularEncoder()
     table = check_table(encoder, X, reset=True)
-    columns, bins = encoder.fit(X).piecewise_bins(table)
+    columns, bins = encoded_bins(encoder.fit(X), table)
     assert columns == (0,)
     assert bins.shape == (3, 1, N_BINS)
     assert np.isfinite(bins).all()

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from sklearn_dl.fitting.rows import Rows
 from sklearn_dl.fitting.settings import batch_size_of, is_strong
 from sklearn_dl.tabular import ImageEncoder, ImageShape, LargeTable, TabularEncoder, table_dtype
+from sklearn_dl.tabular.bins import encoded_bins
 from sklearn_dl.training import DenseInputs, Examples, FileInputs, Inputs, SparseInputs
 
 __all__ = [
@@ -65,8 +66,7 @@ def piecewise_bins(estimator: Any, encoder: Encoder, rows: Rows) -> Bins:
     """Numbers that the module encodes and their bins, none where it has none."""
     if not is_strong(estimator.module) or isinstance(encoder, ImageEncoder):
         return (), np.zeros((3, 0, 0))
-    columns, bins = encoder.piecewise_bins(*rows.for_statistics())
-    return columns, bins
+    return encoded_bins(encoder, *rows.for_statistics())
 
 
 def training_dtype(estimator: Any, rows: Rows) -> torch.dtype:

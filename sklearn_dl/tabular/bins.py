@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from sklearn_dl.tabular.columns import FloatArray
+from sklearn_dl.tabular.checking import Table, column_names
+from sklearn_dl.tabular.columns import FloatArray, read_numbers
+from sklearn_dl.tabular.encoder import TabularEncoder
+from sklearn_dl.tabular.reading import ColumnReader, positive_weights
 from sklearn_dl.tabular.statistics import weighted_quantiles
 from sklearn_dl.tabular.writing import scale_numbers
+
+__all__ = ["bins_of_column", "bins_per_column", "encoded_bins"]
 
 #: Bins of a column: every sixteenth part of the rows can have a slope of its own.
 N_BINS = 16
@@ -20,7 +26,7 @@ N_BINS = 16
 MOST_BINS, FEWEST_BINS = 512, 4
 #: Quantiles are taken over no more rows than about this, evenly spaced.
 QUANTILE_ROWS = 2**16
-# Narrower bins than this in encoded units would be lost in the rounding of float32.
+#: Narrower bins than this in encoded units would be lost in the rounding of float32.
 NARROWEST = 1e-5
 
 
@@ -30,7 +36,54 @@ def bins_per_column(n_columns: int) -> int:
     return n_bins if n_bins >= FEWEST_BINS else 0
 
 
-def piecewise_bins(
+def encoded_bins(
+    encoder: TabularEncoder, table: Table, sample_weight: FloatArray | None = None
+) -> tuple[tuple[int, ...], FloatArray]:
+    """Bins of the columns of numbers, for `sklearn_dl.nn.piecewise`.
+
+    Parameters
+    ----------
+    encoder : TabularEncoder
+        Fitted.
+    table : DataFrame, ndarray or csr_array of shape (n_rows, n_features)
+        The checked table of its fit.
+    sample_weight : ndarray of shape (n_rows,) or None
+        As in its fit.
+
+    Returns
+    -------
+    columns : tuple of int
+        Columns of the encoded matrix that have bins: numbers of three values and more.
+    bins : ndarray of shape (3, len(columns), n_bins)
+        Slope, offset and mean of each bin.
+    """
+    n_bins = bins_per_column(len(encoder.number_columns_))
+    if n_bins == 0:
+        return (), np.zeros((3, 0, 0))
+    weights, keep = positive_weights(sample_weight, table)
+    reader, names = ColumnReader(table, keep), column_names(table)
+    found = {}
+    for position, column in enumerate(encoder.number_columns_):
+        kind, ranks = encoder.kinds_[column], encoder.levels_.get(column, ())
+        values = reader.one(column)
+        if isinstance(values, pd.Series):
+            values = read_numbers(values, kind, ranks, names[column])
+        step = -(-len(values) // QUANTILE_ROWS)
+        bins = bins_of_column(
+            np.asarray(values, dtype=np.float64)[::step],
+            None if weights is None else weights[::step],
+            encoder.center_[position],
+            encoder.scale_[position],
+            clip=encoder.preprocessing == "auto",
+            n_bins=n_bins,
+        )
+        if bins is not None:
+            found[position] = bins
+    empty = np.zeros((3, 0, n_bins))
+    return tuple(found), np.stack([*found.values()], axis=1) if found else empty
+
+
+def bins_of_column(
     values: npt.NDArray[np.floating],
     weights: FloatArray | None,
     center: float,

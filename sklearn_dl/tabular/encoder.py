@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from sklearn_dl.tabular.bins import QUANTILE_ROWS, bins_per_column, piecewise_bins
 from sklearn_dl.tabular.checking import Table, all_numbers, check_table, column_names, table_dtype
 from sklearn_dl.tabular.columns import (
     MAX_LEVELS,
@@ -272,48 +271,6 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         names += [f"{source[column]}_missing" for column in flagged]
         names += [f"{source[column]}_code" for column in self.coded_columns_]
         return np.array(_distinct(names), dtype=object)
-
-    def piecewise_bins(self, table: Table, sample_weight: Any = None) -> tuple[Any, FloatArray]:
-        """Bins of the columns of numbers, for `sklearn_dl.nn.piecewise`.
-
-        Parameters
-        ----------
-        table : DataFrame, ndarray or csr_array of shape (n_rows, n_features)
-            The checked table of fit.
-        sample_weight : array-like of shape (n_rows,), default=None
-            As in fit.
-
-        Returns
-        -------
-        columns : tuple of int
-            Columns of the encoded matrix that have bins: numbers of three values and more.
-        bins : ndarray of shape (3, len(columns), n_bins)
-            Slope, offset and mean of each bin.
-        """
-        n_bins = bins_per_column(len(self.number_columns_))
-        if n_bins == 0:
-            return (), np.zeros((3, 0, 0))
-        weights, keep = positive_weights(sample_weight, table)
-        reader, names = ColumnReader(table, keep), column_names(table)
-        found = {}
-        for position, column in enumerate(self.number_columns_):
-            kind, ranks = self.kinds_[column], self.levels_.get(column, ())
-            values = reader.one(column)
-            if isinstance(values, pd.Series):
-                values = read_numbers(values, kind, ranks, names[column])
-            step = -(-len(values) // QUANTILE_ROWS)
-            bins = piecewise_bins(
-                np.asarray(values, dtype=np.float64)[::step],
-                None if weights is None else weights[::step],
-                self.center_[position],
-                self.scale_[position],
-                clip=self.preprocessing == "auto",
-                n_bins=n_bins,
-            )
-            if bins is not None:
-                found[position] = bins
-        empty = np.zeros((3, 0, n_bins))
-        return tuple(found), np.stack([*found.values()], axis=1) if found else empty
 
     def __sklearn_tags__(self) -> Any:
         """Tags: sparse, missing and categorical input; float types are kept."""
