@@ -4,5 +4,12 @@ from sklearn_dl.augmentation.rules import Draws, Mixed, Rule
 from sklearn_dl.augmentation.settings import AUGMENTATIONS, Augmentation, augmentation_of
 from sklearn_dl.augmentation.users import UserFunction
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Draws", "Mixed", "Rule", "UserFunction"]
-__all__ += ["augmentation_of"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "Draws",
+    "Mixed",
+    "Rule",
+    "UserFunction",
+    "augmentation_of",
+]

@@ -19,5 +19,8 @@ __all__ = [
     "TabularEncoder",
     "check_table",
     "checked_shape",
+    "has_images",
+    "image_rows",
+    "is_large",
+    "table_dtype",
 ]
-__all__ += ["has_images", "image_rows", "is_large", "table_dtype"]
