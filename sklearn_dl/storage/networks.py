@@ -63,6 +63,11 @@ def _check(estimator: NetworkEstimator) -> None:
         raise ValueError("a network has other levels than its encoder")
     if (n_encoded, n_outputs) != (architecture.n_features, architecture.n_outputs):
         raise ValueError("a network has other inputs or outputs than its encoder and targets")
+    _check_weights(architecture, state)
+
+
+def _check_weights(architecture: Architecture, state: dict[str, Any]) -> None:
+    """Whether the arrays are of the shapes that the layers have."""
     try:
         with torch.device("meta"):
             stack = build(architecture, 1)
