@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import VotingClassifier, VotingRegressor
 
 from sklearn_dl.diagnosis import references
 from sklearn_dl.diagnosis.cures import Gain, Remedy
@@ -71,11 +69,15 @@ def try_out(study: Study, remedy: Remedy, k: int) -> tuple[Any, Gain]:
 
 
 def _calibrated(study: Study) -> Any:
+    from sklearn.calibration import CalibratedClassifierCV  # takes 0.1 s to import
+
     return CalibratedClassifierCV(clone(study.estimator), method="temperature", cv=3)
 
 
 def _ensemble(study: Study) -> Any:
     """The same estimator with several seeds, averaged."""
+    from sklearn.ensemble import VotingClassifier, VotingRegressor  # take 0.2 s to import
+
     subject = study.subject
     first = int(subject.setting("random_state") or 0)
     members = [(f"seed{k}", subject.with_params(random_state=first + k)) for k in range(SEEDS)]
