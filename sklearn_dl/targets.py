@@ -22,6 +22,7 @@ __all__ = [
     "checked_levels",
     "label_weights",
     "probabilities",
+    "refuse_times",
 ]
 
 
@@ -88,12 +89,17 @@ def check_values(y: Any, estimator: Any) -> NDArray[np.float64]:
     y = _check_y(y, multi_output=True, y_numeric=True, estimator=estimator)
     if hasattr(y, "toarray"):
         y = y.toarray()
+    refuse_times(y)
+    return np.asarray(y, dtype=np.float64)
+
+
+def refuse_times(y: NDArray[Any], name: str = "y") -> None:
+    """As numbers they would be seconds, or microseconds."""
     if y.dtype.kind in "mM":
         raise ValueError(
-            f"y holds times ({y.dtype}), whose unit as numbers is not said. Give numbers, such as "
-            "days: (y - y.min()) / numpy.timedelta64(1, 'D')."
+            f"{name} holds times ({y.dtype}), whose unit as numbers is not said. Give numbers, "
+            f"such as days: ({name} - {name}.min()) / numpy.timedelta64(1, 'D')."
         )
-    return np.asarray(y, dtype=np.float64)
 
 
 def check_counts(y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -350,6 +350,7 @@ BAD_TABLES = {
     ),
     "missing labels": (np.array(["a", None, "b", "a"], object), "classification", "1 missing"),
     "infinite numbers": (np.array([0.0, np.inf, 1, 2]), "regression", "1 infinite"),
+    "dates": (np.arange(4).astype("M8[D]"), "regression", r"y holds times .* such as days"),
     "text for a regressor": (np.array(list("abcd")), "regression", "must be numbers"),
     "one class": (np.zeros(4), "classification", "two different values"),
     "constant columns": (np.zeros((4, 2)), "regression", "two different values"),

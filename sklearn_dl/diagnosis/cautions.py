@@ -35,7 +35,7 @@ def find_cautions(diagnosis: Diagnosis) -> list[str]:
     for column, share in telling_columns(study).items():
         lines.append(
             f"possible leak: column {column!r} alone reaches {share:.0%} of the skill of the best "
-            "model; is it known before the target is?"
+            "model; make sure that it is known before the target is"
         )
     return lines
 

@@ -22,6 +22,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_dl.diagnosis import splits as splitting
 from sklearn_dl.diagnosis.splits import Kind
+from sklearn_dl.targets import refuse_times
 
 __all__ = ["Folds", "Table", "check_test_table", "check_training_table", "make_folds"]
 
@@ -120,6 +121,7 @@ def _check_y(y: Any, name: str, task: Task) -> NDArray[Any]:
             "Drop these rows, or predict them instead of learning from them."
         )
     if task == "regression":
+        refuse_times(values, name)
         try:
             values = values.astype(np.float64)
         except (TypeError, ValueError) as error:
