@@ -152,6 +152,27 @@ def _pool(case: Case, judge: Judge, tables: list[Any]) -> list[float]:
     return _POOLS[key]
 
 
+_LUCK: dict[str, float] = {}
+
+
+def luck(case: Case, judge: Judge) -> float:
+    """How much more the rows to learn cost than fresh ones, for a model that learnt neither.
+
+    It is the best of the other models, fitted to as many rows of the reserve. A training loss is
+    to be compared with what others reach on fresh rows, and a few hundred rows, or a few far ones
+    among thousands, may be harder than others by more than a margin.
+    """
+    n = len(case.X)
+    learn, fresh = (case.X, case.y), (case.X_fresh, case.y_fresh)
+    key = joblib.hash((learn, fresh, judge.balanced))
+    if key not in _LUCK:
+        others = case.X_pool.iloc[:n], case.y_pool[:n]
+        losses = run([(r, *others, [learn, fresh]) for r in references(case)], judge)
+        on_learnt, on_fresh = min(losses, key=lambda pair: pair[1])
+        _LUCK[key] = on_learnt - on_fresh
+    return _LUCK[key]
+
+
 def strongly(case: Case, rate: float, **changes: Any) -> dict[str, Any]:
     """The same function class and regularisation, another way to its weights."""
     p = case.params
@@ -239,7 +260,8 @@ def measure(case: Case) -> dict[str, Any]:
     )
     own = [(case.estimator(random_state=s), *learn, tables) for s in _seeds(case)]
     losses = np.array(run(own, judge))
-    a, b1, b2 = losses[:, :3].mean(0)
+    harder = luck(case, judge)  # training losses are given as if on fresh rows
+    a, b1, b2 = losses[:, :3].mean(0) - [harder, 0, 0]
     b = (b1 + b2) / 2
     pool = np.array(_pool(case, judge, [choose, confirm]))
     prior = judge.prior_on(
@@ -248,7 +270,7 @@ def measure(case: Case) -> dict[str, Any]:
     f = float(min(pool.min(), b, prior))
     out: dict[str, Any] = {
         "prior": prior, "A": a, "B": b, "refs": pool.tolist(), "gains": {},
-        "spread": float(losses[:, 0].std()),
+        "spread": float(losses[:, 0].std()), "luck": harder,
     }  # fmt: skip
     out["C"] = float(losses[:, 3].mean()) if case.X_test is not None else None
     margin = max(0.05 * (prior - f), 0.01)
@@ -259,7 +281,7 @@ def measure(case: Case) -> dict[str, Any]:
         ):
             fits = [(case.estimator(**c), *learn, [learn, fresh]) for c in configs]
             done = np.array(run(fits, judge))
-            out["A_" + name] = float(done[:, 0].min())
+            out["A_" + name] = float(done[:, 0].min()) - harder
             f = min(f, float(done[:, 1].min()))  # anything trained here may be the best known
     margin = max(0.05 * (prior - f), 0.01)
     out |= {"F": f, "margin": margin}

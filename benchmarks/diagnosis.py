@@ -30,6 +30,7 @@ from planted import (
     CANDIDATES,
     HELD_OUT,
     LARGER,
+    LATER,
     N_TRAIN,
     PARTS,
     ROWS,
@@ -291,8 +292,10 @@ def decided(record: dict[str, Any]) -> Decision:
 
 
 def report(cache: Path) -> int:
-    tuned, held, larger = (collected(cache, tables) for tables in (TUNED, HELD_OUT, LARGER))
-    parts = {"tuned tables": tuned, "held-out tables": held, "larger held-out tables": larger}
+    named = {"tuned tables": TUNED, "held-out tables": HELD_OUT, "larger held-out tables": LARGER,
+             "later held-out tables": LATER}  # fmt: skip
+    parts = {name: collected(cache, tables) for name, tables in named.items()}
+    tuned = parts["tuned tables"]
     for name, records in parts.items():
         if not records:
             continue
