@@ -55,7 +55,8 @@ class Evidence:
     outcome : {"found", "not found", "not applicable"}
         The answer.
     n, fits : int
-        Rows behind the value and fits made for it alone.
+        Rows behind the value, and networks fitted for it alone (the models that they are compared
+        with are not counted).
     source : str
         Where the threshold comes from.
     ci_low, ci_high : float

@@ -42,4 +42,5 @@ def find(
         calibration=None if calibration is None else _as_gap(calibration),
         training_remedy=None if probes is None else _as_gap(probes.best_gain),
         total=claims.get("total"),
+        halving=None if brakes is None or brakes.half is None else _as_gap(brakes.half),
     )

@@ -39,7 +39,9 @@ MARGIN_SHARE = 0.05  # a gap below 5 % of what can be learnt is not worth mendin
 MARGIN_FLOOR = 0.01  # nor one below 0.01 (nats, or a share of Var(y))
 GOOD_FACTOR = 2.0  # `good` is earned when every upper limit lies below 2 m
 HALF = 0.5  # a cause must explain half of a gap to be called its cause
-LIKELY = 0.8  # a cause so likely is named though no gap is shown by itself; `good` is earned
+LIKELY = 0.6  # a cause so likely is named though no gap is shown by itself,
+HINT = 0.25  # if one of its own tests has so small a p-value at least
+EARNED = 0.95  # `good` is earned: so likely it is where an upper limit is not below 2 m
 DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: two to one)
 CLOSED = 0.9  # nor for a larger network where the same one closes so much
 SURE = 0.01  # level of what is looked at beside the three gaps: brakes, temperature, probes
@@ -125,6 +127,9 @@ class Findings:
     total : Gap or None
         B - F, what it loses to the best reference on rows that neither learnt; None where no
         reference is better.
+    halving : Gap or None
+        How far learning half of the rows, in as many steps, raises the held-out loss of the first
+        fold; None where that was not asked.
     """
 
     margin: float
@@ -141,6 +146,7 @@ class Findings:
     calibration: Gap | None = None
     training_remedy: Gap | None = None
     total: Gap | None = None
+    halving: Gap | None = None
 
 
 @dataclass(frozen=True)
@@ -208,10 +214,24 @@ def decide(f: Findings) -> Decision:
     verdict, probabilities = _verdict(f), _probabilities(f)
     if verdict is Verdict.INCONCLUSIVE:
         likeliest = max(probabilities, key=lambda v: probabilities[v])
-        if likeliest is not Verdict.GOOD and probabilities[likeliest] >= LIKELY:
+        if probabilities[likeliest] >= _needed(f, likeliest):
             verdict = likeliest
     rows = _rows_to_settle(f) if verdict is Verdict.INCONCLUSIVE else None
     return Decision(verdict, probabilities, _later(f, verdict), rows)
+
+
+def _needed(f: Findings, verdict: Verdict) -> float:
+    """From which probability on a verdict is given though the gaps alone leave it open."""
+    if verdict is Verdict.GOOD:
+        gaps = (f.training, f.estimation, f.mismatch)
+        return math.inf if any(found(gap, f.margin) for gap in gaps) else EARNED
+    tests = {
+        Verdict.OVERFITTING: (f.estimation, f.braking, f.calibration),
+        Verdict.MISMATCH: (f.mismatch,),
+        Verdict.NO_SIGNAL: (),
+    }.get(verdict, (f.training, f.total, f.training_remedy))
+    hinted = not tests or any(gap is not None and gap.p < HINT for gap in tests)
+    return LIKELY if hinted else math.inf
 
 
 def _verdict(f: Findings) -> Verdict:
@@ -405,15 +425,15 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     if f.diverged_share >= HALF:
         likeliest = _diverged_cause(f)
         return zero | slips | {likeliest: 1 - SLIP + slips[likeliest]}
-    training, estimation, mismatch, signal, braking, calibration, remedy, total = (
+    training, estimation, mismatch, signal, braking, calibration, remedy, total, halving = (
         _draws(gap, axis, n)
         for axis, gap in enumerate(
             (f.training, f.estimation, f.mismatch, f.signal, f.braking, f.calibration,
-             f.training_remedy, f.total)
+             f.training_remedy, f.total, f.halving)
         )
     )  # fmt: skip
     share = np.full(n, f.optimization_share if f.optimization_share is not None else 0.0)
-    share = share + (f.optimization_share_stderr or 0.0) * _normal_scores(n, 8)
+    share = share + (f.optimization_share_stderr or 0.0) * _normal_scores(n, 9)
     m = f.margin
     if f.mismatch is not None and math.isfinite(f.mismatch.stderr) and f.mismatch.stderr > 0:
         levels = ndtr(_normal_scores(n, 2))
@@ -425,7 +445,7 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     limit = no_signal_limit(f.prior_loss)
     held_back = signal - np.maximum(estimation, 0) + np.maximum(braking, calibration)
     nothing = ~large & ~shifted & (signal < limit) & ~(gains & (held_back > limit))
-    wide = m if f.braking is None else WIDE * m
+    wide = m if f.braking is None else np.where(halving > WIDE * m, GOOD_FACTOR, WIDE) * m
     over = ~large & ~shifted & ~nothing & (gains | (estimation > wide))
     cases = {
         Verdict.MISMATCH: shifted,

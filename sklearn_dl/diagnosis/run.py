@@ -287,7 +287,7 @@ class Run:
             self.plain, rows, own.held_out, own.extra, measured, self.classify, self.seed
         )
 
-    def ordered(self, pool: dict[str, list[FoldFit]]) -> tuple[Estimate, int] | None:
+    def ordered(self, pool: dict[str, list[FoldFit]]) -> Estimate | None:
         """How much contiguous folds cost more than shuffled ones, by the cheapest reference."""
         from sklearn_dl.diagnosis.reference_models import extra_trees
 
@@ -305,11 +305,10 @@ class Run:
         if references.PRIOR not in refit:
             return None
         n = len(self.table)
-        difference = paired_difference(
+        return paired_difference(
             by_row(refit[references.PRIOR], n).held_out, by_row(shuffled, n).held_out,
             self.table.loss_weight,
         )  # fmt: skip
-        return difference, len(folds)
 
     def tail(
         self,
@@ -334,7 +333,7 @@ class Run:
         )
         gaps = find(again, None, findings.diverged_share)
         same = ("optimization_share", "optimization_share_stderr", "braking", "calibration",
-                "training_remedy")  # fmt: skip
+                "training_remedy", "halving")  # fmt: skip
         gaps = replace(gaps, **{name: getattr(findings, name) for name in same})
         verdict = decide(gaps).verdict
         holds = verdict is decision.verdict
@@ -378,7 +377,7 @@ class Run:
         brakes: Brakes | None,
         calibration: Estimate | None,
         moved: Mismatch | None,
-        ordered: tuple[Estimate, int] | None,
+        ordered: Estimate | None,
         tail: Tail | None,
         *,
         large: bool,

@@ -95,12 +95,11 @@ def unpredicted(folds: Folds, n: int) -> float:
     return 1 - float(predicted.mean())
 
 
-def order_check(ordered: tuple[Estimate, int] | None, margin: float, n: int) -> Evidence:
+def order_check(ordered: Estimate | None, margin: float, n: int) -> Evidence:
     """DL505: contiguous folds are harder than shuffled ones: time, or rows of one origin."""
     code = "DL505"
     question = "Contiguous folds harder than shuffled ones (extra trees): do neighbours know more?"
-    if ordered is None or not math.isfinite(ordered[0].value):
+    if ordered is None or not math.isfinite(ordered.value):
         return not_applicable(code, question, SPLITS)
-    gap, fits = ordered
-    found = rules.found(as_gap(gap), margin)
-    return Evidence(code, question, gap.value, margin, outcome(found), n, fits, LEDGER)
+    found = rules.found(as_gap(ordered), margin)
+    return Evidence(code, question, ordered.value, margin, outcome(found), n, 0, LEDGER)
