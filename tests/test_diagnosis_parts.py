@@ -23,7 +23,7 @@ from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.datasets import make_rings
-from sklearn_dl.diagnosis import checks, ledger, reference_models, references
+from sklearn_dl.diagnosis import checks, ledger, reference_models, references, rules, words
 from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fewer_rows import few_rows, half_of
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
@@ -158,6 +158,16 @@ def measured(n=400, *, a=0.1, b=0.1, refs=None, c=None, noise=0.05, seed=0):
         test=None if c is None else around(c, 200),
         test_weights=None if c is None else np.ones(200),
     )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer"), [("good", "Probably not"), ("inconclusive", "Cannot")]
+)
+def test_the_answers_to_the_questions_agree_with_the_verdict_where_a_gap_is_open(verdict, answer):
+    m = measured(20, a=0.1, b=0.12, noise=0.4)
+    assert not rules.settled(m.claims["training"], m.margin)
+    steps = words.flow(m, Decision(Verdict(verdict), {}, (), None), n_test=0)
+    assert all(step.answer.startswith(answer) for step in steps[:2])
 
 
 @pytest.mark.parametrize("c", [None, 0.9])

@@ -63,9 +63,14 @@ def _training_step(m: Measured, decision: Decision) -> Step:
         return Step(question, f"No: {best} on rows it never saw.")
     return Step(
         question,
-        f"Cannot tell: {best} on rows it never saw, and the gap could be as large as "
+        f"{_open(decision)}: {best} on rows it never saw, and the gap could be as large as "
         f"{number(gap.upper)} (what matters begins at {number(m.margin)}).",
     )
+
+
+def _open(decision: Decision) -> str:
+    """The answer where a gap is neither found nor shown to be small."""
+    return "Probably not" if decision.verdict is Verdict.GOOD else "Cannot tell"
 
 
 def _large_otherwise(m: Measured, best: str) -> str:
@@ -96,7 +101,7 @@ def _test_step(m: Measured, decision: Decision) -> Step:
     settled = rules.settled(gaps[0], m.margin)
     settled &= rules.not_mismatched(m.claims.get("mismatch"), m.margin)
     said = decision.verdict in (Verdict.OVERFITTING, Verdict.MISMATCH)
-    answer = "Yes" if found else "Probably" if said else "No" if settled else "Cannot tell"
+    answer = "Yes" if found else "Probably" if said else "No" if settled else _open(decision)
     tail = ""
     if decision.verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
         answer = answer if found else "Not asked yet"
