@@ -281,14 +281,13 @@ def test_what_loses_to_another_model_and_did_not_fit_its_rows_has_a_large_traini
         (Gap(1.5 * M, M, 0.1, 4 * M), "optimization"),  # likelier than all else together
         (Gap(1.2 * M, M, 0.1, 4 * M), "inconclusive"),  # 0.56 is no more than a guess
         (Gap(0.0, 0.8 * M, 0.5, 2.1 * M), "inconclusive"),  # good at 0.9: that must be earned
-        (Gap(-M, 0.8 * M, 0.9, 2.1 * M), "good"),  # at 0.96 it is: the limit is another model's
     ],
 )
 def test_a_cause_that_is_likely_enough_is_named_and_good_is_earned(training, verdict):
     f = findings(training=training, optimization_share=0.95, optimization_share_stderr=0.01)
     decision = decide(f)
     assert decision.verdict == verdict
-    assert (decision.rows_to_settle is None) == (verdict != "inconclusive")
+    assert (decision.rows_to_settle is None) == (verdict == "optimization")
     p = decision.probabilities
     assert (max(p.values()) >= LIKELY) == (training.value != 1.2 * M)
 
@@ -333,6 +332,13 @@ def test_brakes_that_do_not_help_settle_a_gap_that_is_small_by_its_estimate_only
     shown = {k: Gap(k * M, 0.1 * M, 1e-9, (k + 0.2) * M) for k in (1.5, 2.5)}
     assert decide(findings(estimation=shown[1.5], braking=SMALL)).verdict == "good"
     assert decide(findings(estimation=shown[2.5], braking=SMALL)).verdict == "inconclusive"
+
+
+def test_a_likely_cause_is_not_named_where_none_of_its_own_tests_hints_at_it():
+    hinted, not_hinted = (findings(estimation=Gap(2 * M, M, p, 5 * M)) for p in (0.2, 0.3))
+    assert decide(hinted).verdict == "overfitting"
+    assert decide(not_hinted).verdict == "inconclusive"
+    assert decide(hinted).probabilities == decide(not_hinted).probabilities
 
 
 def test_half_of_the_rows_that_cost_much_make_overfitting_likelier_and_name_it():

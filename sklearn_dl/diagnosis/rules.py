@@ -39,9 +39,8 @@ MARGIN_SHARE = 0.05  # a gap below 5 % of what can be learnt is not worth mendin
 MARGIN_FLOOR = 0.01  # nor one below 0.01 (nats, or a share of Var(y))
 GOOD_FACTOR = 2.0  # `good` is earned when every upper limit lies below 2 m
 HALF = 0.5  # a cause must explain half of a gap to be called its cause
-LIKELY = 0.6  # a cause so likely is named though no gap is shown by itself,
+LIKELY = 0.6  # a cause so likely is named though no gap is shown by itself (`good` is earned),
 HINT = 0.25  # if one of its own tests has so small a p-value at least
-EARNED = 0.95  # `good` is earned: so likely it is where an upper limit is not below 2 m
 DECIDED = 0.65  # nobody asks further where one cause explains so much (rest: two to one)
 CLOSED = 0.9  # nor for a larger network where the same one closes so much
 SURE = 0.01  # level of what is looked at beside the three gaps: brakes, temperature, probes
@@ -214,24 +213,21 @@ def decide(f: Findings) -> Decision:
     verdict, probabilities = _verdict(f), _probabilities(f)
     if verdict is Verdict.INCONCLUSIVE:
         likeliest = max(probabilities, key=lambda v: probabilities[v])
-        if probabilities[likeliest] >= _needed(f, likeliest):
+        if probabilities[likeliest] >= LIKELY and _hinted(f, likeliest):
             verdict = likeliest
     rows = _rows_to_settle(f) if verdict is Verdict.INCONCLUSIVE else None
     return Decision(verdict, probabilities, _later(f, verdict), rows)
 
 
-def _needed(f: Findings, verdict: Verdict) -> float:
-    """From which probability on a verdict is given though the gaps alone leave it open."""
-    if verdict is Verdict.GOOD:
-        gaps = (f.training, f.estimation, f.mismatch)
-        return math.inf if any(found(gap, f.margin) for gap in gaps) else EARNED
+def _hinted(f: Findings, verdict: Verdict) -> bool:
+    """Whether a test of its own speaks for a cause; none can for `good`, no signal needs none."""
     tests = {
+        Verdict.GOOD: (),
         Verdict.OVERFITTING: (f.estimation, f.braking, f.calibration),
         Verdict.MISMATCH: (f.mismatch,),
-        Verdict.NO_SIGNAL: (),
     }.get(verdict, (f.training, f.total, f.training_remedy))
-    hinted = not tests or any(gap is not None and gap.p < HINT for gap in tests)
-    return LIKELY if hinted else math.inf
+    hinted = any(gap is not None and gap.p < HINT for gap in tests)
+    return hinted or verdict is Verdict.NO_SIGNAL
 
 
 def _verdict(f: Findings) -> Verdict:
