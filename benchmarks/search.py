@@ -1,10 +1,10 @@
 """Four searches over the same space: held-out score against fits and seconds.
 
 Each table is a parquet file with a column ``target`` in the folder ``--data``. A search sees
-``--rows`` shuffled rows, three folds of them, and proposes settings of one plain network from
-`param_space`; its best setting is refitted and judged on up to 4,000 other rows. All run on one
-thread inside `batched_fits`, so that Optuna's trials too train their folds together. Results are
-appended to ``--cache``; a run that was cut short goes on from there:
+``--rows`` shuffled rows (at most two thirds of them), in three folds, and proposes settings of one
+plain network from `param_space`; its best setting is refitted and judged on up to 4,000 other rows.
+All run on one thread inside `batched_fits`, so that Optuna's trials too train their folds together.
+Results are appended to ``--cache``; a run that was cut short goes on from there:
 
     python benchmarks/search.py --data FOLDER --cache search.jsonl
 """
@@ -68,6 +68,7 @@ class Task:
         self.classes = isinstance(target.dtype, pd.CategoricalDtype)
         y = np.asarray(target.cat.codes if self.classes else target)
         order = np.random.RandomState(seed).permutation(len(y))
+        rows = min(rows, 2 * len(y) // 3)
         train, test = order[:rows], order[rows:][:MAX_TEST_ROWS]
         if self.classes:  # a class that the search cannot know is no class to be judged by
             test = test[np.isin(y[test], y[train])]

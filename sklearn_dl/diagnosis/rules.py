@@ -441,6 +441,7 @@ def _probabilities(f: Findings, n: int = 4001) -> dict[Verdict, float]:
     limit = no_signal_limit(f.prior_loss)
     held_back = signal - np.maximum(estimation, 0) + np.maximum(braking, calibration)
     nothing = ~large & ~shifted & (signal < limit) & ~(gains & (held_back > limit))
+    # where half of the rows would cost much, more of them close a gap that no brake does
     wide = m if f.braking is None else np.where(halving > WIDE * m, GOOD_FACTOR, WIDE) * m
     over = ~large & ~shifted & ~nothing & (gains | (estimation > wide))
     cases = {
