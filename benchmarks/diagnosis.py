@@ -304,7 +304,7 @@ def report(cache: Path) -> int:
         )
         decisions = [decided(r) for r in records]
         answers = {"diagnose": [d.verdict.value for d in decisions]}
-        for rival, learn in RIVALS.items():
+        for rival, learn in RIVALS.items() if tuned else ():  # they learn from the tuned cases
             answers[rival] = said_by(learn, records, tuned)
         lines = {who: scores(records, said) for who, said in answers.items()}
         print(pd.DataFrame(lines).T.to_string(float_format="{:.3f}".format))
