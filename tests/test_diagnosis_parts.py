@@ -23,6 +23,7 @@ from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.datasets import make_rings
+from sklearn_dl.diagnosis import brakes as brakes_module
 from sklearn_dl.diagnosis import checks, ledger, reference_models, references, rules, words
 from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fewer_rows import few_rows, half_of
@@ -650,6 +651,29 @@ def test_a_slow_net_as_good_as_the_pool_is_asked_whether_it_could_predict_better
 
 
 @pytest.mark.parametrize(
+    ("net", "n_strong", "wider"),
+    [
+        ({"hidden_layer_sizes": (32,)}, 1, False),
+        ({"hidden_layer_sizes": (4,)}, 2, False),  # the second closes it
+        ({"hidden_layer_sizes": (4,), "activation": "identity"}, 2, True),
+    ],
+)
+def test_other_networks_are_tried_only_where_a_strong_optimizer_leaves_the_gap_open(
+    net, n_strong, wider
+):
+    p = make_rings(400, 3, random_state=0)
+    t = table(p.X, p.y)
+    slow = PLAIN | {"max_epochs": 5, "learning_rate": 1e-5, "batch_size": 32, "random_state": 0}
+    net = DLClassifier(**slow | net)
+    folds = make_folds(t, 2, task="classification", random_state=rng())
+    fits = fit_jobs(jobs_on(folds, net, t), LogLoss())
+    options = {"budget": "standard", "prior_loss": math.log(3), "margin": 0.02}
+    found = run_probes(find_subject(net), fits, t, folds, LogLoss(), np.full(400, 0.3), **options)
+    assert found.n_strong == n_strong + 1  # and one on a few rows
+    assert (found.n_wide > 0) is wider
+
+
+@pytest.mark.parametrize(
     ("gap", "room", "beaten", "asked"),
     [(0.3, 0.5, False, True), (-0.01, 0.5, False, True), (-0.3, 0.05, False, True),
      (-0.3, 0.5, False, False), (-0.1, 0.5, False, False), (-0.1, 0.5, True, True),
@@ -698,6 +722,25 @@ def test_the_best_brake_goes_on_to_the_other_folds_and_lowers_the_held_out_loss(
     assert found.best.gain.df < len(t) / 2  # only of the fold that had no part in choosing it
     once = try_brakes(subject, fits, t, folds, LogLoss(), 0.02, decided=True)
     assert once.n_fits == FEW
+    assert once.half is not None
+    small = try_brakes(subject, fits, t, folds, LogLoss(), 9.0, decided=False, settled=True)
+    assert small.half is None
+
+
+@pytest.mark.parametrize(
+    ("gain", "settled", "again"),
+    [
+        (Estimate(0.02, 0.1), False, True),  # it may gain more than the margin of 0.1
+        (Estimate(0.02, 0.01), False, False),  # it does not
+        (Estimate(-0.3, 0.1), False, False),
+        (Estimate(0.02, 0.1), True, False),  # no hope, and nobody predicts better
+        (Estimate(0.08, 0.1), True, True),
+        (Estimate(math.nan, math.nan), False, True),
+        (Estimate(math.nan, math.nan), True, False),
+    ],
+)
+def test_a_brake_goes_on_to_other_folds_where_the_first_leaves_its_gain_open(gain, settled, again):
+    assert brakes_module._open(gain, 0.1, settled=settled) is again
 
 
 @pytest.mark.parametrize(("rate", "can"), [(1e-2, True), (1e-7, False)])

@@ -113,7 +113,7 @@ def try_brakes(
 ) -> Brakes | None:
     """Train every brake on the first fold, and the best, if it may help, on the others.
 
-    With the brakes goes the network as it is, on half of the rows.
+    With the brakes goes the network as it is, on half of the rows, if it may lack rows.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def try_brakes(
     thorough : bool
         Every brake on every fold.
     settled : bool
-        Whether the gap to other models is known to be small: then a brake that does not help on
-        the first fold is not asked again.
+        Whether the gap to other models is known to be small: then it does not lack rows, and a
+        brake that does not help on the first fold is not asked again.
     seed : int
         Draws the half of the rows.
 
@@ -138,7 +138,9 @@ def try_brakes(
         return None
     settings = brake_settings(subject)[: None if thorough else FEW]
     jobs = [_job(subject, params, table, folds, 0) for params, _ in settings]
-    halved = half_of(_job(subject, {}, table, folds, 0), subject, np.random.RandomState(seed))
+    halved = None
+    if thorough or not settled:
+        halved = half_of(_job(subject, {}, table, folds, 0), subject, np.random.RandomState(seed))
     first = fit_jobs(jobs if halved is None else [*jobs, halved], loss)
     half = None if halved is None else gain_on_held_out([first.pop()], [fits[0]], table)
     gains = [gain_on_held_out([fits[0]], [fit], table) for fit in first]
@@ -148,8 +150,8 @@ def try_brakes(
     order = sorted(range(len(tried)), key=lambda k: -_value(gains[k]))
     chosen = list(order) if thorough else order[:1]
     n_fits = len(jobs)
-    hopeful = _value(gains[order[0]]) > rules.HALF * margin
-    if len(folds) > 1 and (thorough or ((hopeful or not settled) and not decided)):
+    open_still = not decided and _open(gains[order[0]], margin, settled=settled)
+    if len(folds) > 1 and (thorough or open_still):
         for k in chosen:
             jobs = [_job(subject, tried[k].params, table, folds, j) for j in range(1, len(folds))]
             n_fits += len(jobs)
@@ -161,6 +163,16 @@ def try_brakes(
     n_rows = len(table) if n_fits > len(settings) else len(fits[0].test)
     rows = fits[0].inside if len(fits[0].inside) else fits[0].test
     return Brakes(tuple(tried[k] for k in order), n_fits, n_rows, half, len(rows))
+
+
+def _open(gain: Estimate, margin: float, *, settled: bool) -> bool:
+    """Whether the first fold leaves open if its best brake helps on others.
+
+    It may gain more than the margin, and where the network is as good as other models there is
+    also some hope that it does.
+    """
+    hopeful = _value(gain) > rules.HALF * margin
+    return (hopeful or not settled) and not gain.upper() < margin
 
 
 def _job(subject: Subject, params: Params, table: Table, folds: Folds, fold: int) -> Job:

@@ -108,7 +108,6 @@ class Run:
         probes = brakes = symptoms = None
         if large:
             probes = self.attempt("probing", lambda: self.probes(fits, pool, measured))
-            symptoms = self.attempt("examining", lambda: self.symptoms(fits[0], measured))
         calibration = self.overconfidence(fits, measured)
         if not rules.found(measured.claims["training"], measured.margin):
             brakes = self.attempt("braking", lambda: self.brakes(fits, measured))
@@ -116,6 +115,12 @@ class Run:
         ordered = self.attempt("ordering the folds", lambda: self.ordered(pool))
         findings = find(measured, probes, diverged / len(fits), brakes, calibration)
         decision = decide(findings)
+        if large:
+            unsure = diverged > 0 or decision.verdict is Verdict.INCONCLUSIVE
+            go_on = unsure or rules.large(findings)
+            symptoms = self.attempt(
+                "examining", lambda: self.symptoms(fits[0], measured, go_on=go_on)
+            )
         tail = self.tail(fits, pool, measured, findings, decision)
         closer = None
         if self.budget == "thorough":
@@ -249,10 +254,10 @@ class Run:
             margin=measured.margin,
         )  # fmt: skip
 
-    def symptoms(self, first: FoldFit, measured: Measured) -> Symptoms | None:
+    def symptoms(self, first: FoldFit, measured: Measured, *, go_on: bool) -> Symptoms | None:
         """What the first fold's fit shows of its training."""
-        rows = self.table.take(first.train)
-        return symptoms_of(self.subject, first.fitted, rows, measured.prior.value)
+        rows, prior = self.table.take(first.train), measured.prior.value
+        return symptoms_of(self.subject, first.fitted, rows, prior, go_on=go_on)
 
     def brakes(self, fits: list[FoldFit], measured: Measured) -> Brakes | None:
         """Whether holding the network back helps; not asked where its held-out loss is low."""

@@ -89,8 +89,13 @@ class Symptoms:
     decayed: float = math.nan
 
 
-def symptoms_of(subject: Subject, fitted: Any, table: Table, prior_loss: float) -> Symptoms | None:
-    """Examine a fitted network on the rows it learnt; None where there is none of ours."""
+def symptoms_of(
+    subject: Subject, fitted: Any, table: Table, prior_loss: float, *, go_on: bool = True
+) -> Symptoms | None:
+    """Examine a fitted network on the rows it learnt; None where there is none of ours.
+
+    ``go_on``: whether to train on from its weights, which costs most of a fit.
+    """
     inside = network_inside(fitted, table) if subject.is_network and fitted is not None else None
     if inside is None:
         return None
@@ -112,9 +117,9 @@ def symptoms_of(subject: Subject, fitted: Any, table: Table, prior_loss: float) 
         saturated,
         ratio,
         sharp,
-        _going_on(core, X, y, table.fit_weight),
+        _going_on(core, X, y, table.fit_weight) if go_on else {},
         len(table),
-        1,
+        int(go_on),
         _clipped(core, norms),
         _decayed(np.asarray(history["learning_rate"], dtype=np.float64)),
     )
