@@ -716,31 +716,39 @@ def test_the_best_brake_goes_on_to_the_other_folds_and_lowers_the_held_out_loss(
     subject = find_subject(net)
     folds = make_folds(t, 2, task="classification", random_state=rng())
     fits = fit_jobs(jobs_on(folds, net, t), LogLoss())
-    found = try_brakes(subject, fits, t, folds, LogLoss(), 0.02, decided=False)
+    beaten, unbeaten = Gap(0.2, 0.01, 1e-9, 0.22), Gap(0.0, 0.01, 0.5, 0.02)
+    found = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.1)
     assert found.n_fits == FEW + 1
     assert found.best.gain.value > 2 * found.best.gain.stderr > 0
     assert found.best.gain.df < len(t) / 2  # only of the fold that had no part in choosing it
-    once = try_brakes(subject, fits, t, folds, LogLoss(), 0.02, decided=True)
+    once = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.02)
     assert once.n_fits == FEW
     assert once.half is not None
-    small = try_brakes(subject, fits, t, folds, LogLoss(), 9.0, decided=False, settled=True)
+    small = try_brakes(subject, fits, t, folds, LogLoss(), unbeaten, 0.02)
     assert small.half is None
 
 
+UNBEATEN, UNKNOWN = Gap(0.0, 0.05, 0.5, 0.08), Gap(0.05, 0.2, 0.4, 0.4)
+BEATEN, FAR = Gap(0.2, 0.02, 1e-9, 0.23), Gap(0.5, 0.02, 1e-9, 0.53)
+
+
 @pytest.mark.parametrize(
-    ("gain", "settled", "again"),
+    ("gain", "gap", "again"),
     [
-        (Estimate(0.02, 0.1), False, True),  # it may gain more than the margin of 0.1
-        (Estimate(0.02, 0.01), False, False),  # it does not
-        (Estimate(-0.3, 0.1), False, False),
-        (Estimate(0.02, 0.1), True, False),  # no hope, and nobody predicts better
-        (Estimate(0.08, 0.1), True, True),
-        (Estimate(math.nan, math.nan), False, True),
-        (Estimate(math.nan, math.nan), True, False),
+        (Estimate(0.02, 0.1), UNKNOWN, True),  # it may gain more than the margin of 0.1
+        (Estimate(0.02, 0.01), UNKNOWN, False),  # it does not
+        (Estimate(-0.3, 0.1), UNKNOWN, False),
+        (Estimate(math.nan, math.nan), UNKNOWN, True),
+        (Estimate(0.02, 0.1), UNBEATEN, False),  # no hope
+        (Estimate(0.08, 0.1), UNBEATEN, True),
+        (Estimate(0.08, 0.001), UNBEATEN, False),
+        (Estimate(math.nan, math.nan), UNBEATEN, False),
+        (Estimate(-0.3, 0.1), BEATEN, True),  # its gain is what decides
+        (Estimate(0.3, 0.1), FAR, False),  # overfitting in any case
     ],
 )
-def test_a_brake_goes_on_to_other_folds_where_the_first_leaves_its_gain_open(gain, settled, again):
-    assert brakes_module._open(gain, 0.1, settled=settled) is again
+def test_a_brake_goes_on_to_other_folds_where_the_first_leaves_its_gain_open(gain, gap, again):
+    assert brakes_module._open(gain, gap, 0.1) is again
 
 
 @pytest.mark.parametrize(("rate", "can"), [(1e-2, True), (1e-7, False)])

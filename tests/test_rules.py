@@ -339,6 +339,8 @@ def test_a_likely_cause_is_not_named_where_none_of_its_own_tests_hints_at_it():
     assert decide(hinted).verdict == "overfitting"
     assert decide(not_hinted).verdict == "inconclusive"
     assert decide(hinted).probabilities == decide(not_hinted).probabilities
+    costly = replace(not_hinted, halving=Gap(M, M, 0.2, 3 * M))  # half of the rows
+    assert decide(costly).verdict == "overfitting"
 
 
 def test_half_of_the_rows_that_cost_much_make_overfitting_likelier_and_name_it():

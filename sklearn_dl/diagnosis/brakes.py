@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.fewer_rows import half_of
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference
 from sklearn_dl.diagnosis.subject import Subject
@@ -104,11 +105,10 @@ def try_brakes(
     table: Table,
     folds: Folds,
     loss: RowLoss,
+    gap: Gap,
     margin: float,
     *,
-    decided: bool,
     thorough: bool = False,
-    settled: bool = False,
     seed: int = 0,
 ) -> Brakes | None:
     """Train every brake on the first fold, and the best, if it may help, on the others.
@@ -119,13 +119,13 @@ def try_brakes(
     ----------
     fits : sequence of FoldFit
         The user's own, by fold.
-    decided : bool
-        Whether the verdict is known without it: then one fold ranks the remedies and is enough.
+    gap : Gap
+        B - max(A, F). Where it is far above the margin the verdict is known, and one fold ranks the
+        remedies; where it is shown to be small, the network does not lack rows.
+    margin : float
+        What a gain must exceed to matter.
     thorough : bool
         Every brake on every fold.
-    settled : bool
-        Whether the gap to other models is known to be small: then it does not lack rows, and a
-        brake that does not help on the first fold is not asked again.
     seed : int
         Draws the half of the rows.
 
@@ -139,7 +139,7 @@ def try_brakes(
     settings = brake_settings(subject)[: None if thorough else FEW]
     jobs = [_job(subject, params, table, folds, 0) for params, _ in settings]
     halved = None
-    if thorough or not settled:
+    if thorough or not rules.settled(gap, margin):
         halved = half_of(_job(subject, {}, table, folds, 0), subject, np.random.RandomState(seed))
     first = fit_jobs(jobs if halved is None else [*jobs, halved], loss)
     half = None if halved is None else gain_on_held_out([first.pop()], [fits[0]], table)
@@ -150,8 +150,7 @@ def try_brakes(
     order = sorted(range(len(tried)), key=lambda k: -_value(gains[k]))
     chosen = list(order) if thorough else order[:1]
     n_fits = len(jobs)
-    open_still = not decided and _open(gains[order[0]], margin, settled=settled)
-    if len(folds) > 1 and (thorough or open_still):
+    if len(folds) > 1 and (thorough or _open(gains[order[0]], gap, margin)):
         for k in chosen:
             jobs = [_job(subject, tried[k].params, table, folds, j) for j in range(1, len(folds))]
             n_fits += len(jobs)
@@ -165,14 +164,16 @@ def try_brakes(
     return Brakes(tuple(tried[k] for k in order), n_fits, n_rows, half, len(rows))
 
 
-def _open(gain: Estimate, margin: float, *, settled: bool) -> bool:
-    """Whether the first fold leaves open if its best brake helps on others.
+def _open(gain: Estimate, gap: Gap, margin: float) -> bool:
+    """Whether the first fold leaves open if its best brake helps, and that matters.
 
-    It may gain more than the margin, and where the network is as good as other models there is
-    also some hope that it does.
+    It decides where another model is better, but not by far. Elsewhere it must be possible that it
+    gains more than the margin, and where no other model is better, not without hope.
     """
+    if rules.found(gap, margin):
+        return gap.value <= rules.WIDE * margin
     hopeful = _value(gain) > rules.HALF * margin
-    return (hopeful or not settled) and not gain.upper() < margin
+    return (hopeful or not rules.settled(gap, margin)) and not gain.upper() < margin
 
 
 def _job(subject: Subject, params: Params, table: Table, folds: Folds, fold: int) -> Job:

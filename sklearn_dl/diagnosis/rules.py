@@ -223,7 +223,7 @@ def _hinted(f: Findings, verdict: Verdict) -> bool:
     """Whether a test of its own speaks for a cause; none can for `good`, no signal needs none."""
     tests = {
         Verdict.GOOD: (),
-        Verdict.OVERFITTING: (f.estimation, f.braking, f.calibration),
+        Verdict.OVERFITTING: (f.estimation, f.braking, f.calibration, f.halving),
         Verdict.MISMATCH: (f.mismatch,),
     }.get(verdict, (f.training, f.total, f.training_remedy))
     hinted = any(gap is not None and gap.p < HINT for gap in tests)

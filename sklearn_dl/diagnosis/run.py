@@ -266,9 +266,8 @@ class Run:
         if self.budget == "quick" or room <= m:
             return None
         return try_brakes(
-            self.subject, fits, self.table, self.folds, self.loss, m,
-            decided=rules.found(gap, m) and gap.value > rules.WIDE * m,
-            thorough=self.budget == "thorough", settled=rules.settled(gap, m), seed=self.seed,
+            self.subject, fits, self.table, self.folds, self.loss, gap, m,
+            thorough=self.budget == "thorough", seed=self.seed,
         )  # fmt: skip
 
     def closer(self, fits: list[FoldFit], measured: Measured) -> Closer:
