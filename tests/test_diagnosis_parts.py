@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy import sparse, stats
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, TimeSeriesSplit
 from sklearn.naive_bayes import GaussianNB
@@ -54,7 +54,12 @@ from sklearn_dl.diagnosis.subject import find_subject, seeded
 from sklearn_dl.diagnosis.supersets import Reinitialised
 from sklearn_dl.diagnosis.symptom_checks import symptom_checks
 from sklearn_dl.diagnosis.symptoms import Symptoms, loss_rises, stability_limit, symptoms_of
-from sklearn_dl.diagnosis.table import check_test_table, check_training_table, make_folds
+from sklearn_dl.diagnosis.table import (
+    check_test_table,
+    check_training_table,
+    make_folds,
+    weigh_test_table,
+)
 
 
 def rng(seed=0):
@@ -307,6 +312,16 @@ def test_a_fitted_search_stands_for_its_best_estimator(iris):
     assert find_subject(search).estimator.C == 1.0
 
 
+def test_a_stack_that_hides_its_probabilities_until_fitted_is_taken():
+    stack = StackingClassifier([("a", LogisticRegression())])
+    for model in (stack, make_pipeline(StandardScaler(), stack)):
+        assert not hasattr(model, "predict_proba")
+        found = find_subject(model)
+        assert found.core.final_estimator is None
+    with pytest.raises(TypeError, match="StackingClassifier has no predict_proba"):
+        find_subject(StackingClassifier([("a", LogisticRegression())], RidgeClassifier()))
+
+
 def test_only_open_random_states_are_seeded():
     pipe = make_pipeline(RandomForestClassifier(), MLPClassifier(random_state=5))
     params = seeded(pipe, 7).get_params()
@@ -413,6 +428,22 @@ def test_class_weights_and_sample_weights_both_count_in_the_losses():
     t = table(np.zeros((4, 1)), y, sample_weight=[1, 2, 1, 1], class_weight={0: 1, 1: 3})
     assert t.loss_weight.tolist() == [1, 2, 1, 3]
     assert t.fit_weight.tolist() == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize("weight", [None, [0, 2, 1, 0, 1], [1, 1, 1, 0, 0]])
+@pytest.mark.parametrize("class_weight", [{0: 1, 1: 10}, "balanced"])
+def test_test_rows_get_the_class_weights_whatever_the_training_rows_weigh(weight, class_weight):
+    y = np.array([0, 0, 0, 1, 1])
+    t = table(np.zeros((5, 1)), y, sample_weight=weight, class_weight=class_weight)
+    new = check_test_table(np.zeros((3, 1)), [1, 0, 7], t, task="classification")
+    expected = [10, 1, 1] if class_weight != "balanced" else [5 / 4, 5 / 6, 1]
+    assert weigh_test_table(new, t, class_weight).loss_weight == pytest.approx(expected)
+
+
+def test_a_forests_balanced_subsamples_are_judged_as_balanced():
+    rows = np.zeros((4, 1)), np.array([0, 0, 0, 1])
+    one, other = (table(*rows, class_weight=w) for w in ("balanced_subsample", "balanced"))
+    assert one.loss_weight.tolist() == other.loss_weight.tolist()
 
 
 # --- fits --------------------------------------------------------------------------------------

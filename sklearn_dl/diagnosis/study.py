@@ -144,9 +144,10 @@ def run_diagnosis(
         groups=groups,
     )
     test = check_test_table(X_test, y_test, table, task=subject.task)
+    if test is not None:  # by all training rows: some of them have other shares of the classes
+        test = weigh_test_table(test, table, class_weight)
     table, notes = some_rows(table, "X", subject.task, cv, rng)
     if test is not None:
-        test = weigh_test_table(test, table, class_weight)
         test, said = some_rows(test, "X_test", subject.task, None, rng)
         notes += said
     folds = make_folds(table, cv, task=subject.task, random_state=rng)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -113,6 +114,20 @@ def _layers(estimator: Any) -> list[Any]:
             return layers
 
 
+def _gives_probabilities(classifier: Any) -> bool:
+    """Whether it will have ``predict_proba`` once fitted."""
+    if hasattr(classifier, "predict_proba"):
+        return True
+    from sklearn.ensemble import StackingClassifier
+
+    # Unfitted, a stack hides what the LogisticRegression that None stands for gives it in fit.
+    copy = clone(classifier)
+    for part in (copy, *copy.get_params(deep=True).values()):
+        if isinstance(part, StackingClassifier) and part.final_estimator is None:
+            part.set_params(final_estimator=LogisticRegression())
+    return hasattr(copy, "predict_proba")
+
+
 def find_subject(estimator: Any) -> Subject:
     """Look into an estimator.
 
@@ -140,7 +155,7 @@ def find_subject(estimator: Any) -> Subject:
         )
     whole = clone(getattr(estimator, "best_estimator_", estimator))
     if is_classifier(whole):
-        if not hasattr(whole, "predict_proba"):
+        if not _gives_probabilities(whole):
             raise TypeError(
                 f"{type(whole).__name__} has no predict_proba, and the diagnosis is made of log "
                 "losses. Wrap it in CalibratedClassifierCV or choose a probabilistic loss."

@@ -176,8 +176,15 @@ def check_training_table(
         raise ValueError(f"y must have two different values at least; got {seen}.")
     loss_weight = np.ones(len(values)) if fit_weight is None else fit_weight
     if class_weight is not None and values.ndim == 1:
-        loss_weight = loss_weight * compute_sample_weight(class_weight, values)
+        loss_weight = loss_weight * _class_weights(class_weight, values)
     return Table(X, values, fit_weight, loss_weight, groups, groups)
+
+
+def _class_weights(class_weight: Any, y: NDArray[Any]) -> Floats:
+    """What the class of each row weighs, (n,)."""
+    # A forest's "balanced_subsample" balances what each tree draws: on average all the rows.
+    kind = "balanced" if class_weight == "balanced_subsample" else class_weight
+    return np.asarray(compute_sample_weight(kind, y), dtype=np.float64)
 
 
 def check_test_table(X_test: Any, y_test: Any, train: Table, *, task: Task) -> Table | None:
@@ -228,12 +235,8 @@ def weigh_test_table(test: Table, train: Table, class_weight: Any) -> Table:
     """Give test rows the class weights that training used, so that B and C are one currency."""
     if class_weight is None or test.y is None or test.y.ndim == 2:
         return test
-    classes = np.unique(train.y)
-    per_class = {}
-    for label in classes:
-        row = int(np.flatnonzero(train.y == label)[0])
-        base = 1.0 if train.fit_weight is None else train.fit_weight[row]
-        per_class[label] = train.loss_weight[row] / base if base else 1.0
+    classes, first = np.unique(train.y, return_index=True)
+    per_class = dict(zip(classes, _class_weights(class_weight, train.y)[first], strict=True))
     weight = np.array([per_class.get(label, 1.0) for label in test.y])
     return replace(test, loss_weight=weight)
 
