@@ -46,8 +46,8 @@ def _refuse_missing(missing: Any) -> None:
         )
 
 
-def check_labels(y: Any, estimator: Any) -> tuple[NDArray[Any], bool]:
-    """Class labels as (n,), or a 0/1 matrix (n, n_labels) and True where there are several a row.
+def check_labels(y: Any, estimator: Any) -> NDArray[Any]:
+    """Class labels as (n,), or a 0/1 matrix (n, n_labels) where there are several a row.
 
     Raises
     ------
@@ -65,14 +65,15 @@ def check_labels(y: Any, estimator: Any) -> tuple[NDArray[Any], bool]:
     kind = type_of_target(y, input_name="y")
     if kind == "multilabel-indicator":
         dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
-        return dense.astype(np.float64), True
+        return dense.astype(np.float64)
     if kind == "multiclass-multioutput":
         raise ValueError(
             f"{type(estimator).__name__} takes one class a row or a 0/1 matrix of labels; got y "
             f"with {y.shape[1]} columns of several classes each. Wrap the estimator in "
             "sklearn.multioutput.MultiOutputClassifier."
         )
-    return column_or_1d(y, warn=True), False
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    return labels
 
 
 def check_values(y: Any, estimator: Any) -> NDArray[np.float64]:

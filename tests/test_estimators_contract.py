@@ -501,6 +501,23 @@ def test_partial_fit_takes_classes_of_any_order_and_rows_of_some_classes_only():
     assert estimator.predict_proba(X).shape == (N, 3)
 
 
+@pytest.mark.parametrize("column", [lambda y: y[:, None], lambda y: pd.DataFrame({"y": y})])
+def test_partial_fit_takes_a_column_of_classes_as_fit_does(column):
+    X, y = _numbers(), CODES
+    expected = DLClassifier(**SMALL).partial_fit(X, y, classes=[0, 1, 2]).predict_proba(X)
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        estimator = DLClassifier(**SMALL).partial_fit(X, column(y), classes=[0, 1, 2])
+    assert_array_equal(estimator.predict_proba(X), expected)
+
+
+def test_partial_fit_goes_on_after_a_first_y_that_was_refused():
+    X, y = _numbers(), CODES
+    estimator = DLClassifier(**SMALL)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        estimator.partial_fit(X, y + 0.5, classes=[0, 1, 2])
+    assert estimator.partial_fit(X, y).predict_proba(X).shape == (N, 3)
+
+
 @EITHER
 def test_partial_fit_goes_on_exactly_where_it_was(estimator_class):
     """Two epochs of full batches at a constant rate are two calls of partial_fit."""

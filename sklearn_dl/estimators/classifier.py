@@ -95,12 +95,14 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
                 "class_weight='balanced' needs all rows at once: give partial_fit a dict, such as "
                 "dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y)))."
             )
-        if _check_partial_fit_first_call(self, classes):
-            self._take_classes(self.classes_, multilabel=np.ndim(y) == 2)
+        _check_partial_fit_first_call(self, classes)
+        if not hasattr(self, "_state"):
+            y = self._check_target(y)  # a column of classes becomes one class a row
+            self._take_classes(self.classes_, multilabel=y.ndim == 2)
         return self._fit(X, y, sample_weight, incremental=True, target_known=True)
 
     def _check_target(self, y: Any) -> NDArray[Any]:
-        return check_labels(y, self)[0]
+        return check_labels(y, self)
 
     def _take_classes(self, classes: NDArray[Any], *, multilabel: bool) -> None:
         self.classes_, self._multilabel = classes, multilabel
