@@ -12,7 +12,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-__all__ = ["SCHEDULES", "Schedule", "learning_rate_schedule"]
+__all__ = ["SCHEDULES", "Schedule", "factor_of_fall", "learning_rate_schedule"]
 
 Schedule = Callable[[float], float]
 """Progress in [0, 1] -> multiplier of the learning rate."""
@@ -42,14 +42,25 @@ def one_cycle(progress: float) -> float:
     return ONE_CYCLE_END + (1 - ONE_CYCLE_END) * share
 
 
-def step(max_epochs: int, every: int, factor: float) -> Schedule:
-    """``factor ** floor(epoch / every)``: the rate falls at whole epochs."""
+def step(max_epochs: int, every: int, factor: float, *, counts_from_one: bool) -> Schedule:
+    """``factor ** floor(epoch / every)``: the rate falls at whole epochs.
+
+    Where warm-up counts the steps from one, the progress of an epoch's last step is its end.
+    """
 
     def multiplier(progress: float) -> float:
-        # the small addend keeps rounding of progress from delaying a fall by one step
-        return float(factor ** math.floor(progress * max_epochs / every + 1e-9))
+        periods = progress * max_epochs / every
+        # the small numbers keep rounding of progress from moving a fall by one step
+        if counts_from_one:
+            return float(factor ** max(0, math.ceil(periods - 1e-9) - 1))
+        return float(factor ** math.floor(periods + 1e-9))
 
     return multiplier
+
+
+def factor_of_fall(decay_factor: float | None) -> float:
+    """What ``"step"`` and ``"plateau"`` multiply the rate with when it falls."""
+    return STEP_FACTOR if decay_factor is None else decay_factor
 
 
 def exponential(max_epochs: int, factor: float) -> Schedule:
@@ -109,7 +120,7 @@ def learning_rate_schedule(
         function = _checked(schedule)
     elif schedule == "step":
         every = decay_every or max(1, max_epochs // 3)
-        function = step(max_epochs, every, STEP_FACTOR if decay_factor is None else decay_factor)
+        function = step(max_epochs, every, factor_of_fall(decay_factor), counts_from_one=warmup > 0)
     elif schedule == "exponential":
         default = EXPONENTIAL_END ** (1 / max_epochs)
         function = exponential(max_epochs, default if decay_factor is None else decay_factor)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sklearn_dl.schedules import STEP_FACTOR, learning_rate_schedule
+from sklearn_dl.schedules import factor_of_fall, learning_rate_schedule
 from sklearn_dl.training.job import DivergenceError, FitJob, FitResult, ModelState
 
 __all__ = ["EpochRecord", "Model", "steps_per_epoch"]
@@ -185,8 +185,7 @@ class Model:
             return
         self._plateau_stale += 1
         if self._plateau_stale >= recipe.n_iter_no_change:
-            factor = STEP_FACTOR if recipe.decay_factor is None else recipe.decay_factor
-            self.plateau_factor *= factor
+            self.plateau_factor *= factor_of_fall(recipe.decay_factor)
             self._plateau_stale = 0
 
     def kept(self) -> dict[str, Any]:
