@@ -77,6 +77,14 @@ def test_missing_and_constant_pixels_are_the_mean():
     assert_allclose(np.nanstd(np.delete(rows[:, 0], 3, axis=0)), 1, atol=0.05)
 
 
+def test_masked_pixels_are_missing():
+    mask = np.random.default_rng(1).random(X.shape) < 0.1
+    masked = np.ma.MaskedArray(np.where(mask, 1e6, X), mask)
+    missing = np.where(mask, np.nan, X)
+    nets = [DLClassifier(module="cnn", **SMALL).fit(given, y) for given in (masked, missing)]
+    assert_array_equal(nets[0].predict_proba(masked), nets[1].predict_proba(missing))
+
+
 def test_encode_gives_the_inputs_of_the_module(fitted):
     inputs = fitted.encode(X)
     assert inputs.shape == (240, 64)

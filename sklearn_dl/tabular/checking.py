@@ -60,8 +60,7 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
     ValueError, TypeError
         With scikit-learn's own message where it has one; else with the column and the value.
     """
-    if isinstance(X, np.ma.MaskedArray):
-        X = np.ma.filled(X.astype(np.float64), np.nan)
+    X = without_mask(X)
     if nw.dependencies.is_into_dataframe(X):
         try:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -95,6 +94,13 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
     if all_numbers(frame):
         return frame.to_numpy()
     return frame
+
+
+def without_mask(X: Any) -> Any:
+    """A masked array with its masked cells missing; anything else as it is."""
+    if isinstance(X, np.ma.MaskedArray):
+        return np.ma.filled(X.astype(np.float64), np.nan)
+    return X
 
 
 def _check_finite(estimator: Any, X: npt.NDArray[Any], allow_nan: bool) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from sklearn_dl.tabular.checking import Table, column_names
+from sklearn_dl.tabular.checking import Table, column_names, without_mask
 from sklearn_dl.tabular.reading import positive_weights, row_chunks
 
 __all__ = ["ImageEncoder", "ImageShape", "checked_shape", "has_images", "image_rows"]
@@ -61,7 +61,8 @@ def image_rows(X: Any, shape: ImageShape | None) -> tuple[Any, ImageShape]:
     Parameters
     ----------
     X : array-like of shape (n, channels, height, width), (n, height, width) or (n, n_pixels)
-        Images of one channel may leave out that axis; flattened ones need ``shape``.
+        Images of one channel may leave out that axis; flattened ones need ``shape``. The masked
+        cells of a masked array are missing.
     shape : tuple (channels, height, width) or None
         What the images must be; None: what X says.
 
@@ -78,7 +79,7 @@ def image_rows(X: Any, shape: ImageShape | None) -> tuple[Any, ImageShape]:
     """
     if not has_images(X):
         return X, _flat_shape(X, shape)
-    images = np.asarray(X)
+    images = np.asarray(without_mask(X))
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4:
