@@ -17,6 +17,7 @@ from torch import Tensor
 
 __all__ = [
     "CLASSIFIER_LOSSES",
+    "PROBABILITY_FLOOR",
     "REGRESSOR_LOSSES",
     "Link",
     "Loss",
@@ -25,6 +26,10 @@ __all__ = [
     "over_classes",
     "regressor_loss",
 ]
+
+#: Where models of any kind are compared, so that one impossible event costs 13.8 nats and not
+#: infinity.
+PROBABILITY_FLOOR = 1e-6
 
 Link = Literal["softmax", "sigmoid", "identity", "exp"]
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # test until it has its place here.
 LAYERS = (
     {"losses", "optimizers", "schedules", "augmentation", "nn", "tabular", "datasets"}
-    | {"parameter_docs", "priors", "recipes", "targets"},
+    | {"groups", "parameter_docs", "priors", "recipes", "targets"},
     {"training"},
     {"fitting"},
     {"estimators"},

@@ -226,6 +226,23 @@ def test_the_score_by_group_and_period_is_that_of_their_rows(fitted_line):
     assert periods["part"].iloc[0] == "0 to 29"
 
 
+def test_rows_without_a_group_are_a_group_of_their_own(fitted_line):
+    model, X_train, y_train, X, y = fitted_line
+
+    def measured(last):
+        return resilience(
+            model, X, y, X_train=X_train, y_train=y_train, references=None, noise=[0.1],
+            missing=(), groups=pd.DataFrame({"group": np.repeat(["p", "q", last], 100)}),
+            random_state=0,
+        )  # fmt: skip
+
+    named, unnamed = measured("r"), measured(None)
+    pd.testing.assert_frame_equal(unnamed.curves, named.curves)
+    pd.testing.assert_frame_equal(
+        unnamed.parts.drop(columns="part"), named.parts.drop(columns="part")
+    )
+
+
 def test_without_training_rows_a_reference_predicts_rows_it_did_not_learn():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((100, 2)), rng.standard_normal(100)

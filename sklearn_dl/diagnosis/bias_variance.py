@@ -21,11 +21,11 @@ from sklearn.utils import check_random_state
 
 from sklearn_dl.diagnosis.fold_fits import Job, fit_jobs
 from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
-from sklearn_dl.diagnosis.row_losses import PROBABILITY_FLOOR
 from sklearn_dl.diagnosis.statistics import row_mean
 from sklearn_dl.diagnosis.subject import find_subject, seeded
 from sklearn_dl.diagnosis.table import check_training_table
 
+from sklearn_dl.losses import PROBABILITY_FLOOR
 __all__ = ["bias_variance", "log_terms", "squared_terms", "zero_one_terms"]
 
 Floats = NDArray[np.float64]

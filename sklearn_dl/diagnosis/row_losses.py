@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_dl.losses import PROBABILITY_FLOOR
+
 __all__ = [
     "AbsoluteError",
     "HuberError",
@@ -25,9 +27,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-
-# All models alike, so that one impossible event costs 13.8 nats and not infinity.
-PROBABILITY_FLOOR = 1e-6
 
 
 class RowLoss(Protocol):

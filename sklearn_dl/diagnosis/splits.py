@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Kind", "clusters_of", "codes", "hold_inside", "kind_of", "subsample", "unseen_classes"]
+__all__ = ["Kind", "clusters_of", "hold_inside", "kind_of", "subsample", "unseen_classes"]
 
 Rows = NDArray[np.int64]
 Pairs = Sequence[tuple[Rows, Rows]]
@@ -25,13 +24,6 @@ Kind = Literal["independent", "grouped", "ordered"]
 # folds, few enough that the fits still learn nearly what the user's would.
 INSIDE = 0.15
 MIN_INSIDE = 10  # fewer rows over all folds say nothing about B_in
-
-
-def codes(groups: Any) -> NDArray[np.int64] | None:
-    """Groups as 0, 1, 2, ...; None stays None."""
-    if groups is None:
-        return None
-    return np.asarray(pd.factorize(np.asarray(groups), use_na_sentinel=False)[0], dtype=np.int64)
 
 
 def kind_of(splits: Pairs, groups: NDArray[np.int64] | None) -> Kind:

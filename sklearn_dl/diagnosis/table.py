@@ -22,6 +22,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_dl.diagnosis import splits as splitting
 from sklearn_dl.diagnosis.splits import Kind
+from sklearn_dl.groups import group_codes
 from sklearn_dl.targets import refuse_times
 
 __all__ = ["Folds", "Table", "check_test_table", "check_training_table", "make_folds"]
@@ -169,7 +170,7 @@ def check_training_table(
     X = _plain(X)
     values = _check_y(y, "y", task)
     check_consistent_length(X, values, groups)
-    groups = splitting.codes(groups)
+    groups = group_codes(groups)
     fit_weight = _check_weight(sample_weight, len(values))
     if len(np.unique(values)) < 2:
         seen = f"{values.tolist()[0]!r} in all {len(values)} rows" if len(values) else "no row"

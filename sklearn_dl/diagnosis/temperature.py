@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from sklearn_dl.diagnosis.row_losses import PROBABILITY_FLOOR, hits
+from sklearn_dl.diagnosis.row_losses import hits
+from sklearn_dl.losses import PROBABILITY_FLOOR
 
 __all__ = ["Predicted", "tempered_losses"]
 

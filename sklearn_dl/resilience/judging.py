@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_dl.losses import PROBABILITY_FLOOR
+
 __all__ = ["LOSSES", "Judge", "find_judge"]
 
 Floats = NDArray[np.float64]
-#: One impossible event costs 13.8 nats and not infinity.
-PROBABILITY_FLOOR = 1e-6
 #: From this probability on a predicted class counts as sure.
 SURE = 0.9
 

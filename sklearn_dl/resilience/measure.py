@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_dl.fitting import new_seed
+from sklearn_dl.groups import group_codes, group_labels
 from sklearn_dl.resilience.corruption import Columns, checked_table, learn_columns
 from sklearn_dl.resilience.judging import find_judge
 from sklearn_dl.resilience.result import Resampling, Resilience, retention_frames
@@ -118,7 +119,9 @@ def resilience(
     if (X_train is None) != (y_train is None) or (len(label_noise) and X_train is None):
         raise ValueError("give X_train and y_train, both: label noise is learnt with them.")
     rng = np.random.default_rng(new_seed(random_state))
-    judged = _Rows(checked_table(X), np.asarray(y), groups, times).sampled(max_rows, rng)
+    judged = _Rows(checked_table(X), np.asarray(y), group_labels(groups), times).sampled(
+        max_rows, rng
+    )
     learnt = judged if X_train is None else _Rows(checked_table(X_train), np.asarray(y_train))
     columns = learn_columns(learnt.X, categorical_features)
     judge = find_judge(task, loss, judged.y, learnt.y, estimator)
@@ -178,7 +181,7 @@ class _Rows:
         """Number of the group of each row, or of the row."""
         if self.groups is None:
             return np.arange(len(self))
-        return np.asarray(pd.factorize(np.asarray(self.groups))[0], dtype=np.intp)
+        return np.asarray(group_codes(self.groups), dtype=np.intp)
 
 
 def _task(estimator: Any) -> str:
@@ -259,10 +262,12 @@ def _parts(study: Study, model: Competitor, judged: _Rows) -> pd.DataFrame:
         kinds["period"] = pd.qcut(rank, PERIODS, labels=False, duplicates="drop").to_numpy()
     records = []
     for kind, labels in kinds.items():
-        for label in pd.unique(pd.Series(labels).sort_values()):
-            rows = np.flatnonzero(labels == label)
+        codes = np.asarray(group_codes(labels))
+        seen = pd.Series(labels[np.unique(codes, return_index=True)[1]]).sort_values()
+        for code, label in seen.items():
+            rows = np.flatnonzero(codes == code)
             said = label
-            if kind == "period":
+            if kind == "period" and not pd.isna(label):
                 stamps = pd.Series(np.asarray(judged.times)[rows])
                 said = f"{stamps.min()} to {stamps.max()}"
             error = losses[rows].std(ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.nan
