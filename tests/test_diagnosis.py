@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
@@ -26,6 +26,7 @@ from sklearn_dl.datasets import (
     make_pure_noise,
     make_shifted,
 )
+from sklearn_dl.diagnosis import bias_variance
 from sklearn_dl.diagnosis.learning import loss_by_size
 from sklearn_dl.diagnosis.ledger import ROWS
 
@@ -37,6 +38,16 @@ NET = PLAIN | {
     "max_epochs": 25,
     "random_state": 0,
 }
+
+
+class Unfit(ClassifierMixin, BaseEstimator):
+    """A classifier that is never to be fitted."""
+
+    def fit(self, X, y):
+        raise AssertionError("fitted before the arguments were checked")
+
+    def predict_proba(self, X):
+        raise AssertionError("asked before the arguments were checked")
 
 
 def net(**changes):
@@ -411,6 +422,52 @@ def test_bad_arguments_are_refused_with_what_was_seen():
         quick(LogisticRegression(), X, y, cv=50)
     with pytest.raises(ValueError, match="3 missing values of 60"):
         quick(LogisticRegression(), X, np.where(np.arange(60) < 3, np.nan, y))
+
+
+BAD_TYPES = {
+    "several metrics": ({"scoring": ["accuracy", "roc_auc"]}, TypeError, "must be one metric"),
+    "columns of groups": ({"groups": np.zeros((60, 2))}, ValueError, r"got shape \(60, 2\)"),
+    "labels as rows": (
+        {"cv": [(np.arange(30), np.arange(31, 61))]},
+        ValueError,
+        "from 0 to 59, or masks of 60 rows; got 31 to 60",
+    ),
+    "rows from the end": (
+        {"cv": [(np.arange(30), -np.arange(1, 9))]}, ValueError, "got -8 to -1",
+    ),
+    "a short mask": (
+        {"cv": [(np.arange(50) < 25, np.arange(50) >= 25)]}, ValueError, "got a mask of 50",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_TYPES)
+def test_an_argument_of_the_wrong_kind_is_refused_before_any_fit(name):
+    options, error, message = BAD_TYPES[name]
+    with pytest.raises(error, match=message):
+        quick(Unfit(), *noisy(60), **options)
+
+
+def test_classes_of_several_kinds_are_refused():
+    y = np.array([0, "a"] * 30, dtype=object)
+    with pytest.raises(TypeError, match="y must hold classes of one kind; got int and str"):
+        quick(Unfit(), noisy(60)[0], y)
+
+
+@pytest.mark.parametrize("number", ["3", 2.5, None])
+@pytest.mark.parametrize("name", ["n_samples", "n_seeds"])
+def test_a_number_of_fits_is_a_whole_number(name, number):
+    with pytest.raises(TypeError, match=f"{name} must be a whole number; got"):
+        bias_variance(Unfit(), *noisy(60), **{name: number})
+
+
+def test_a_frame_of_one_column_are_groups():
+    X, y = noisy(60)
+    frame = pd.DataFrame({"patient": np.arange(60) // 5})
+    one, other = (
+        quick(LogisticRegression(), X, y, groups=g, cv=2) for g in (frame, frame["patient"])
+    )
+    assert one.to_dict() == other.to_dict()
 
 
 def test_an_error_of_the_estimator_that_is_no_divergence_is_the_users():

@@ -12,6 +12,7 @@ changes (Gupta et al. 2022, for the log loss): the latter is what averaging seed
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
 from sklearn_dl.diagnosis.statistics import row_mean
 from sklearn_dl.diagnosis.subject import find_subject, seeded
 from sklearn_dl.diagnosis.table import check_training_table
-
 from sklearn_dl.losses import PROBABILITY_FLOOR
+
 __all__ = ["bias_variance", "log_terms", "squared_terms", "zero_one_terms"]
 
 Floats = NDArray[np.float64]
@@ -149,6 +150,9 @@ def bias_variance(
     Domingos (2000), A unified bias-variance decomposition.
     Gupta, Chen, Nguyen et al. (2022), Ensembles of classifiers: a bias-variance perspective.
     """
+    for name, value in (("n_samples", n_samples), ("n_seeds", n_seeds)):
+        if not isinstance(value, Integral):
+            raise TypeError(f"{name} must be a whole number; got {value!r}.")
     if n_samples < 2 or n_seeds < 1:
         raise ValueError(
             f"n_samples must be at least 2 and n_seeds at least 1; got {n_samples}, {n_seeds}."

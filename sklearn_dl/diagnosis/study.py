@@ -89,7 +89,7 @@ def diagnose(
     Raises
     ------
     TypeError
-        The estimator is neither a regressor nor a classifier with probabilities.
+        The estimator is neither a regressor nor a classifier with probabilities; several metrics.
     ValueError
         Missing targets, fewer than 2 x cv rows, fewer groups than folds, other columns in X_test.
 
@@ -132,6 +132,11 @@ def run_diagnosis(
     """`diagnose` with somebody who watches its progress."""
     if budget not in _BUDGETS:
         raise ValueError(f"budget must be one of {', '.join(_BUDGETS)}; got {budget!r}.")
+    if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
+        raise TypeError(
+            f"scoring must be one metric, a name or a callable; got {scoring!r}. Diagnose with one "
+            "of them."
+        )
     rng = check_random_state(random_state)
     subject, X, X_test = with_image_rows(find_subject(estimator), X, X_test)
     class_weight = subject.setting("class_weight")

@@ -121,7 +121,9 @@ def _check_y(y: Any, name: str, task: Task) -> NDArray[Any]:
             f"{name} has {missing} missing values of {len(values)}. "
             "Drop these rows, or predict them instead of learning from them."
         )
-    if task == "regression":
+    if task == "classification":
+        _check_sortable(values, name)
+    else:
         refuse_times(values, name)
         try:
             values = values.astype(np.float64)
@@ -133,6 +135,17 @@ def _check_y(y: Any, name: str, task: Task) -> NDArray[Any]:
         if infinite:
             raise ValueError(f"{name} has {infinite} infinite values. Clip or drop them.")
     return values
+
+
+def _check_sortable(values: NDArray[Any], name: str) -> None:
+    try:
+        np.unique(values)
+    except TypeError:
+        kinds = sorted({type(v).__name__ for v in values.ravel()})
+        raise TypeError(
+            f"{name} must hold classes of one kind; got {' and '.join(kinds)}. Make them text: "
+            f"{name}.astype(str)."
+        ) from None
 
 
 def _check_weight(sample_weight: Any, n: int) -> Floats | None:
@@ -166,6 +179,8 @@ def check_training_table(
     ------
     ValueError
         Unequal lengths, missing or infinite targets, a constant target, bad weights.
+    TypeError
+        Classes of several kinds, which have no order.
     """
     X = _plain(X)
     values = _check_y(y, "y", task)
@@ -273,7 +288,7 @@ def make_folds(
     Raises
     ------
     ValueError
-        Fewer than 2 x cv rows, fewer groups than folds, no fold.
+        Fewer than 2 x cv rows, fewer groups than folds, no fold, rows that there are not.
     """
     notes: list[str] = []
     shuffled = isinstance(cv, int | np.integer) and not isinstance(cv, bool)
@@ -286,7 +301,8 @@ def make_folds(
         warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
         pairs: Iterable[tuple[Any, Any]] = splitter.split(table.X, table.y, table.groups)
         splits = tuple((np.asarray(train), np.asarray(test)) for train, test in pairs)
-    splits = tuple((_as_rows(train), _as_rows(test)) for train, test in splits)
+    n = len(table)
+    splits = tuple((_as_rows(train, n), _as_rows(test, n)) for train, test in splits)
     if not splits or any(len(a) == 0 or len(b) == 0 for a, b in splits):
         raise ValueError(f"cv must give folds with training and test rows; got {cv!r}.")
     kind = splitting.kind_of(splits, table.groups)
@@ -304,8 +320,18 @@ def make_folds(
     return Folds(tuple(kept), tuple(notes), kind, within, shuffled and table.groups is None)
 
 
-def _as_rows(index: NDArray[Any]) -> Rows:
-    return np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+def _as_rows(index: NDArray[Any], n: int) -> Rows:
+    """Row numbers of a mask or of row numbers."""
+    if index.dtype == bool and index.shape == (n,):
+        return np.flatnonzero(index)
+    rows = index.astype(np.int64)
+    if index.dtype == bool or ((rows < 0) | (rows >= n)).any():
+        seen = f"a mask of {index.size}" if index.dtype == bool else f"{rows.min()} to {rows.max()}"
+        raise ValueError(
+            f"cv must list row numbers from 0 to {n - 1}, or masks of {n} rows; got {seen}. Count "
+            "positions, not labels of an index."
+        )
+    return rows
 
 
 def _shuffled(
