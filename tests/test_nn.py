@@ -1,12 +1,15 @@
 """Stacked layers are the plain torch layers, model by model; a user's module is itself."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import GridSearchCV
 from torch import nn
 
-from sklearn_dl import DLClassifier, DLRegressor
+from sklearn_dl import DLClassifier, DLRegressor, batched_fits
 from sklearn_dl.nn import ACTIVATIONS, MODULES, Architecture, Batch, build
 from sklearn_dl.nn.layers import (
     StackedBatchNorm,
@@ -270,6 +273,47 @@ def test_users_module_is_trained_and_given_back(iris, estimator_class, module):
     assert isinstance(estimator.module_, expected)
 
 
+class Frozen(nn.Module):
+    """A first layer that stays as it is drawn."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.fixed = nn.Linear(n_features, 8).requires_grad_(False)
+        self.learnt = nn.Linear(8, n_outputs)
+
+    def forward(self, x):
+        return self.learnt(torch.tanh(self.fixed(x)))
+
+
+@pytest.mark.parametrize(
+    ("n_members", "optimizer"), [(1, "adamw"), (2, "adamw"), (2, "sgd"), (1, torch.optim.LBFGS)]
+)
+def test_frozen_parameters_stay_as_they_are_drawn(iris, n_members, optimizer):
+    net = DLClassifier(
+        module=Frozen, n_members=n_members, optimizer=optimizer, learning_rate=1e-30,
+        weight_decay=0.0, max_epochs=1, random_state=0,
+    )  # fmt: skip
+    drawn = list(net.fit(*iris).module_.parameters())
+    net.set_params(learning_rate=0.01, max_epochs=3)
+    if optimizer != torch.optim.LBFGS:
+        net.set_params(weight_decay=0.5)
+    kept = pickle.loads(pickle.dumps(net.fit(*iris)))
+    again = kept.set_params(warm_start=True).fit(*iris).module_.parameters()
+    for before, after in zip(drawn, again, strict=True):
+        assert torch.equal(before, after) == (not after.requires_grad)
+    assert sum(not p.requires_grad for p in drawn) == 2 * n_members
+
+
+def test_frozen_parameters_stay_in_fits_that_train_together(iris):
+    net = DLClassifier(module=Frozen, n_members=1, max_epochs=2, random_state=0)
+    with batched_fits():
+        search = GridSearchCV(net, {"learning_rate": [0.001, 0.1]}, cv=2).fit(*iris)
+    alone = net.set_params(**search.best_params_).fit(*iris).module_
+    found = search.best_estimator_.module_
+    assert torch.equal(found.fixed.weight, alone.fixed.weight)
+    assert_allclose(found.learnt.weight.detach(), alone.learnt.weight.detach(), rtol=1e-6)
+
+
 def test_users_module_sees_the_sizes_and_rows_of_the_problem(iris):
     seen = []
 
@@ -303,6 +347,7 @@ def test_buffers_of_a_users_module_move_as_torchs(iris):
         (lambda i, o: nn.Linear(i, o + 4), ValueError, r"outputs of shape \(n, 3\).*\(2, 7\)"),
         (lambda i, o: nn.Linear(i + 1, o), RuntimeError, "shapes"),
         (lambda i, o: nn.LSTM(i, o), ValueError, "it gave tuple"),
+        (lambda i, o: nn.Linear(i, o).requires_grad_(False), ValueError, "nothing to train: none"),
     ],
 )
 def test_module_that_does_not_fit_is_refused(iris, module, error, message):

@@ -21,7 +21,7 @@ class Replicated(Stacked):
 
     The module is built anew for each model's initial values, drawing from that model's generator
     alone (torch's global state is neither read nor moved). One model runs by itself, several run
-    under ``torch.vmap``.
+    under ``torch.vmap``. Parameters that need no gradient stay as they are built.
     """
 
     def __init__(
@@ -39,7 +39,8 @@ class Replicated(Stacked):
         self._names = [name for name, _ in template.named_parameters()]
         self._buffer_names = [name for name, _ in template.named_buffers()]
         for name, value in template.named_parameters():
-            self.register_parameter(_flat(name), nn.Parameter(_repeat(value, n_models)))
+            copies = nn.Parameter(_repeat(value, n_models), requires_grad=value.requires_grad)
+            self.register_parameter(_flat(name), copies)
         for name, buffer in template.named_buffers():
             self.register_buffer(_flat(name), _repeat(buffer, n_models))
         self.generators: list[Generator] = []
@@ -96,7 +97,7 @@ def can_be_stacked(
     TypeError
         ``factory`` is a module, or does not return one.
     ValueError
-        The module does not map (n, n_features) to (n, n_outputs).
+        The module does not map (n, n_features) to (n, n_outputs), or has nothing to train.
     """
     rows = torch.zeros(2, n_features)
     with private_random(torch.Generator().manual_seed(0)):
@@ -108,6 +109,11 @@ def can_be_stacked(
         raise ValueError(
             f"module must map rows of shape (n, {n_features}) to outputs of shape "
             f"(n, {n_outputs}); for 2 rows it gave {seen}."
+        )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError(
+            f"module has nothing to train: none of the {len(list(module.parameters()))} parameters "
+            f"of {type(module).__name__} needs a gradient. Leave some with requires_grad=True."
         )
     return next(module.buffers(), None) is None and not draws_random_numbers(module, rows)
 

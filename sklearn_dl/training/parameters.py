@@ -1,7 +1,8 @@
 """All parameters of a stack of models as one matrix, a row a model.
 
 What concerns whole models (optimizer steps, clipping, snapshots, freezing) is then one operation on
-rows, whatever the network; the layers see their parameters as views of the matrix.
+rows, whatever the network; the layers see their parameters as views of the matrix. What is not
+trained, buffers and parameters that need no gradient, stands beside it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class ParameterMatrix:
     Attributes
     ----------
     values, gradient : Tensor of shape (n_models, n)
-        The gaps between aligned parameters hold zeros, and keep them.
+        Of the parameters that are trained. The gaps between aligned parameters hold zeros, and
+        keep them.
     """
 
     def __init__(self, network: Stacked, device: torch.device, dtype: torch.dtype) -> None:
@@ -34,15 +36,19 @@ class ParameterMatrix:
         offset, n_models = 0, 0
         for name, parameter in network.named_parameters():
             n_models = parameter.shape[0]
+            if not parameter.requires_grad:
+                continue
             self._parameters.append((name, parameter, offset, parameter.shape[1:]))
             offset += -(-parameter[0].numel() // ALIGNMENT) * ALIGNMENT
         self.values = torch.zeros(n_models, offset, device=device, dtype=dtype)
         self.gradient = torch.zeros_like(self.values)
         self._buffers: list[tuple[str, nn.Module, str, Tensor]] = []
         for prefix, module in network.named_modules():
-            for key, buffer in list(module._buffers.items()):
-                assert buffer is not None
-                full = buffer.to(device, dtype if buffer.is_floating_point() else None)
+            frozen = {k: v for k, v in module._parameters.items() if v is not None}
+            frozen = {k: v for k, v in frozen.items() if not v.requires_grad}
+            for key, held in (*module._buffers.items(), *frozen.items()):
+                assert held is not None
+                full = held.detach().to(device, dtype if held.is_floating_point() else None)
                 name = f"{prefix}.{key}" if prefix else key
                 self._buffers.append((name, module, key, full))
         self.bind(n_models)
@@ -59,7 +65,11 @@ class ParameterMatrix:
             self._leaves.append(parameter)
             self._gradients.append(parameter.grad)
         for _, module, key, full in self._buffers:
-            module._buffers[key] = full[:n_models]
+            frozen = module._parameters.get(key)
+            if frozen is None:
+                module._buffers[key] = full[:n_models]
+            else:
+                frozen.data = full[:n_models]
 
     def backward(self, loss: Tensor) -> None:
         """Write the gradient of ``loss`` to the rows that the network sees."""
@@ -70,7 +80,10 @@ class ParameterMatrix:
     @property
     def has_averages(self) -> bool:
         """Whether the network keeps numbers that training moves without a gradient."""
-        return any(not isinstance(module, StackedPiecewise) for _, module, *_ in self._buffers)
+        return any(
+            key in module._buffers and not isinstance(module, StackedPiecewise)
+            for _, module, key, _ in self._buffers
+        )
 
     def tensors(self) -> list[nn.Parameter]:
         """The layers' own views, one a parameter."""
