@@ -526,6 +526,17 @@ def test_the_number_of_the_row_is_warned_of(dtype):
     TabularEncoder().fit(X[["row"]].to_numpy())
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint64])
+def test_row_numbers_are_looked_for_in_integers_of_any_width(dtype):
+    low = np.iinfo(dtype).max - 255 if dtype == np.uint64 else -127
+    numbers = [low + i for i in range(255)]
+    column = np.array(numbers, dtype=dtype)[np.random.RandomState(0).permutation(255)]
+    with pytest.warns(UserWarning, match="'t' looks like the number of the row: 255 different"):
+        TabularEncoder().fit(pd.DataFrame({"t": column}))
+    repeated = np.r_[numbers[:2], numbers[:2], numbers[-250:]].astype(dtype)
+    TabularEncoder().fit(pd.DataFrame({"t": repeated}))
+
+
 def test_a_column_without_values_is_left_out_with_a_warning():
     X = pd.DataFrame({"a": [1.0, 2.0], "gone": [np.nan, np.nan], "text": [None, None]})
     with pytest.warns(UserWarning, match="all values are missing: 'gone', 'text'"):
