@@ -102,7 +102,7 @@ def test_last_step_is_not_trusted_either(iris, estimator_class):
         **{**SMALL, **PLAIN, "optimizer": "sgd"}, learning_rate=1e20, batch_size=1000
     )
     kwargs = {"classes": [0, 1, 2]} if is_classifier(estimator) else {}
-    with pytest.raises(DivergenceError, match="in epoch 1"):
+    with pytest.raises(DivergenceError, match=r"the last weights on some .* in epoch 1"):
         estimator.partial_fit(X, y, **kwargs)
     _assert_predicts(estimator, X)
 
@@ -146,6 +146,24 @@ def test_batch_norm_on_columns_far_from_zero_is_no_divergence(iris, estimator_cl
         **{**SMALL, "max_epochs": 1}, normalization="batch", preprocessing=None
     )
     _assert_predicts(estimator.fit(X + 2000, y), X)
+
+
+def test_a_row_far_off_that_weighs_next_to_nothing_is_no_divergence():
+    rng = np.random.RandomState(0)
+    X, noise = rng.randn(120, 4), 0.1 * rng.randn(120)
+    deviation = np.r_[3000.0, np.ones(119)]
+    noise[0] = 3000
+    DLRegressor(**{**SMALL, "max_epochs": 20}, module="mlp").fit(
+        X, X[:, 0] + noise, sample_weight=deviation**-2
+    )
+
+
+@pytest.mark.parametrize("order", ["first", "middle", "sorted"])
+def test_one_count_in_very_many_rows_is_no_divergence(order):
+    X, counts = np.zeros((10**6, 1)), np.zeros(10**6)
+    counts[{"first": 0, "middle": 488, "sorted": -1}[order]] = 1  # 488: among the probed
+    net = DLRegressor(**{**PLAIN, **SMALL, "max_epochs": 1, "batch_size": 2**15}, loss="poisson")
+    assert net.fit(X, counts).n_iter_ == 1
 
 
 # extreme but legal numbers

@@ -22,18 +22,18 @@ from sklearn_dl.nn.piecewise import StackedPiecewise
 from sklearn_dl.nn.replicated import Replicated
 from sklearn_dl.training.augmenting import StackAugmentation, rejoined, sum_of, terms_of
 from sklearn_dl.training.batches import Batches, Step
-from sklearn_dl.training.inputs import DenseInputs
+from sklearn_dl.training.inputs import DenseInputs, SomeInputs
 from sklearn_dl.training.job import Examples, ModelState
 from sklearn_dl.training.judging import Judge, padded_rows
 from sklearn_dl.training.members import joined
-from sklearn_dl.training.model import Model
+from sklearn_dl.training.model import EXPLOSION, Model
 from sklearn_dl.training.parameters import ParameterMatrix
 from sklearn_dl.training.sharpness import scaling_parameters
 from sklearn_dl.training.updates import Layout, StackOptimizer
 
 __all__ = ["Stack"]
 
-#: Training rows of a model that its last weights must map to finite numbers.
+#: Training rows of a model on which its last weights must lose no more than what is an explosion.
 PROBED_ROWS = 1024
 
 
@@ -253,31 +253,32 @@ class Stack:
         if not ended:
             return
         states = [model.result.state for i in ended if (model := self.models[i]).result]
-        losses = self._probed(ended, states)
+        losses = self._losses_at(states, ended)
         for i, loss in zip(ended, losses, strict=True):
             model = self.models[i]
-            # an explosion is none where running averages lag behind the weights
-            sound = partial(model.sound, finite_only=self.parameters.has_averages)
             kept = None
-            if not sound(loss):
+            if not self._sound(i, loss):
                 older = [self.parameters.row(i, s) for s in (self._before, self._earlier)]
-                good = (state for state in older if sound(self._probed([i], [state])[0]))
+                good = (s for s in older if self._sound(i, self._losses_at([s], [i])[0]))
                 kept = next(good, self._first[i])
             model.settle(loss, kept)
 
-    def _probed(self, models: Sequence[int], states: Sequence[ModelState]) -> list[float]:
-        """Loss of some models in these states on their first rows; inf in a state not finite."""
+    def _sound(self, i: int, loss: float) -> bool:
+        """Whether a loss on the probed rows of a model is finite and no explosion."""
+        # an explosion is none where running averages lag behind the weights ...
+        if self.models[i].sound(loss, finite_only=self.parameters.has_averages):
+            return True
+        # ... or where these rows, which have a few hard ones among them, began that way
+        return math.isfinite(loss) and loss <= EXPLOSION * self._losses_at([self._first[i]], [i])[0]
+
+    def _losses_at(self, states: Sequence[ModelState], models: Sequence[int]) -> list[float]:
+        """Loss of models in these states on some training rows; inf in a state not finite."""
         for i, state in zip(models, states, strict=True):
             self.parameters.load(i, state)
-        folds: list[Examples | None] = [
-            Examples(
-                DenseInputs(e.inputs.rows(0, min(len(e), PROBED_ROWS))), e.target[:PROBED_ROWS]
-            )
-            for e in (model.job.examples for model in self.models)
-        ]
-        probed = padded_rows(folds, self.device, self.dtype)
-        assert probed is not None
-        loss, _ = self.judge.judged(self.predicted, *probed)
+        folds: list[Examples | None] = [_probed(model.job.examples) for model in self.models]
+        rows = padded_rows(folds, self.device, self.dtype)
+        assert rows is not None
+        loss, _ = self.judge.judged(self.predicted, *rows)
         return [
             loss[i].item() if all(v.isfinite().all() for v in s.values.values()) else math.inf
             for i, s in zip(models, states, strict=True)
@@ -315,3 +316,15 @@ class Stack:
         for i in going:
             self.models[i].optimizer_state = self.optimizer.row(i)
         return Stack([self.models[i] for i in going], states, [self._first[i] for i in going])
+
+
+def _probed(examples: Examples) -> Examples:
+    """Training rows, spread evenly where there are many: they may be sorted by their target."""
+    n, inputs, target, weight = len(examples), examples.inputs, examples.target, examples.weight
+    if n > PROBED_ROWS:
+        index = (2 * torch.arange(PROBED_ROWS) + 1) * n // (2 * PROBED_ROWS)
+        inputs, target = SomeInputs(inputs, index), target[index]
+        weight = None if weight is None else weight[index]
+    if weight is not None:
+        weight = weight / weight.max()  # of any size
+    return Examples(DenseInputs(inputs.rows(0, len(inputs))), target, weight)

@@ -97,7 +97,8 @@ class Model:
         if fallback is not None:
             assert self.result is not None
             self.result.state = fallback
-            self.result.error = self.result.error or self._divergence(loss)
+            of = "of the last weights on some training rows"
+            self.result.error = self.result.error or self._divergence(loss, of)
 
     def note_start(self, loss: float) -> None:
         """Take the loss of the first batch, before any step, as the measure of an explosion."""
@@ -155,11 +156,12 @@ class Model:
         best = self._best_epoch if self._best is not None else None
         self.result = FitResult(state, self.history, best, error, interrupted)
 
-    def _divergence(self, loss: float) -> DivergenceError:
+    def _divergence(self, loss: float, of: str = "") -> DivergenceError:
         rate = self.job.recipe.learning_rate
+        of = f" {of}" if of else ""
         what = f"is {loss}" if not math.isfinite(loss) else f"grew to {loss:.3g}"
         return DivergenceError(
-            f"the training loss {what} in epoch {self.epoch}, with learning_rate={rate:g}. The "
+            f"the training loss{of} {what} in epoch {self.epoch}, with learning_rate={rate:g}. The "
             "likely cause is a learning rate too large for this optimizer (try a tenth), or "
             "inputs on very different scales with preprocessing=None. The weights of the last good "
             "epoch are kept."
