@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer
@@ -26,7 +27,7 @@ from sklearn_dl.datasets import (
     make_pure_noise,
     make_shifted,
 )
-from sklearn_dl.diagnosis import bias_variance
+from sklearn_dl.diagnosis import Remedy, bias_variance
 from sklearn_dl.diagnosis.learning import loss_by_size
 from sklearn_dl.diagnosis.ledger import ROWS
 
@@ -248,6 +249,34 @@ def test_calibration_and_an_ensemble_are_tried_like_any_remedy():
     ensemble, gain = d.try_remedy(does["ensemble"])
     assert gain.gain > 0
     assert len(ensemble.estimators_) == 5
+
+
+def test_a_rare_class_is_calibrated_on_as_many_folds_as_it_has_rows():
+    X, y = noisy(120)
+    y = np.where(np.arange(120) < 3, 2, y)
+    d = quick(net(schedule="cosine"), X, y, cv=3)
+    remedy = Remedy({}, "calibrate", "too sure", does="calibrate")
+    fitted, _ = replace(d, remedies=[remedy]).try_remedy(0)
+    assert fitted.cv == 2
+
+
+def test_weights_reach_the_references_where_metadata_is_routed():
+    X, y = noisy(90)
+    with sklearn.config_context(enable_metadata_routing=True):
+        d = quick(LogisticRegression(class_weight={0: 1, 1: 3}), X, y, cv=3)
+    assert not any("left out" in note for note in d._study.notes)
+
+
+def test_a_seed_of_the_diagnosis_is_the_networks_where_it_has_none():
+    X, y = noisy(90)
+    slow = {"hidden_layer_sizes": (2,), "max_epochs": 3, "learning_rate": 1e-5}
+    first, again = (
+        quick(net(**slow, random_state=None), X, y, cv=3, random_state=1) for _ in range(2)
+    )
+    assert first._study.subject.seed != 0
+    pd.testing.assert_frame_equal(first.evidence, again.evidence)
+    own = np.random.RandomState(0)
+    assert quick(net(**slow, random_state=own), X, y, cv=3)._study.subject.seed == 0
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_
 from sklearn_dl.diagnosis.fewer_rows import few_rows, half_of
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.gaps import Gap
-from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure, split_training_gap
+from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure
 from sklearn_dl.diagnosis.probes import (
     ByHeart,
     Probes,
@@ -249,25 +249,6 @@ def test_a_single_hold_out_is_compared_without_pairs():
     assert m.training.value == pytest.approx(np.nanmean(fitted))
     assert 0 < m.training_gap.stderr < 0.05
     assert math.isfinite(m.estimation_gap.stderr)
-
-
-@pytest.mark.parametrize(
-    ("strong", "wide", "share"),
-    [(0.1, 0.0, 0.9), (0.9, 0.0, 0.1), (1.2, 1.1, 0.0), (0.0, 0.3, 1.0)],
-)
-def test_the_split_is_the_share_that_the_strong_optimizer_closes(strong, wide, share):
-    ones = np.ones(50)
-    split = split_training_gap(ones, strong * ones, wide * ones, ones)
-    assert split.optimization_share == pytest.approx(share)
-
-
-def test_the_error_of_the_share_is_that_of_a_bootstrap():
-    g = rng(3)
-    user, strong, wide = (g.exponential(s, 300) for s in (1.0, 0.5, 0.1))
-    split = split_training_gap(user, strong, wide, np.ones(300))
-    rows = g.randint(300, size=(2000, 300))
-    u, s, w = user[rows].mean(1), strong[rows].mean(1), wide[rows].mean(1)
-    assert split.stderr == pytest.approx(np.std((u - s) / (u - w)), rel=0.1)
 
 
 # --- the estimator's anatomy -------------------------------------------------------------------
@@ -647,6 +628,17 @@ def test_the_gap_is_divided_down_to_the_reference_and_no_further(strong, wide, r
     assert _split(bench, *fits, reference * ones).optimization_share == pytest.approx(share)
 
 
+def test_the_error_of_the_share_is_that_of_a_bootstrap():
+    g = rng(3)
+    a, strong, wide = (g.exponential(s, 300) for s in (1.0, 0.5, 0.1))
+    bench = SimpleNamespace(weights=np.ones(300), known=lambda losses: losses)
+    fits = [SimpleNamespace(train_losses=losses) for losses in (a, strong, wide)]
+    split = _split(bench, *fits, np.zeros(300))  # the rest of the gap is the wider network's
+    rows = g.randint(300, size=(2000, 300))
+    u, s, w = (losses[rows].mean(1) for losses in (a, strong, wide))
+    assert split.stderr == pytest.approx(np.std((u - s) / (u - w)), rel=0.1)
+
+
 @pytest.mark.parametrize("failed", [(), (1, 2)])
 def test_training_that_fails_on_other_folds_counts_though_the_first_was_lucky(failed):
     X = rng().standard_normal((120, 2))
@@ -878,6 +870,10 @@ def advised(codes, verdict="optimization", **params):
 )
 def test_each_symptom_of_training_has_its_remedy(codes, params, remedy):
     assert remedy in [r.params for r in advised(codes, **params)]
+
+
+def test_momentum_is_not_advised_where_there_is_some():
+    assert not [r for r in advised([], optimizer="sgd") if "momentum" in r.params]  # None is 0.9
 
 
 def test_what_keeps_steps_short_is_advised_on_before_the_rate():

@@ -9,11 +9,12 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeRegressor
 
-from sklearn_dl import PLAIN, DLClassifier, diagnose
+from sklearn_dl import PLAIN, DLClassifier, DLRegressor, diagnose
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
 from sklearn_dl.diagnosis import bias_variance, more_rows
 from sklearn_dl.diagnosis.bias_variance import log_terms, squared_terms, zero_one_terms
-from sklearn_dl.diagnosis.learning import as_many_steps
+from sklearn_dl.diagnosis.fewer_rows import as_many_steps
+from sklearn_dl.diagnosis.learning import loss_by_size
 from sklearn_dl.diagnosis.more_rows import fit_power_law, judge_curve
 from sklearn_dl.diagnosis.subject import find_subject
 
@@ -37,6 +38,26 @@ def curve(losses, stderr=0.01):
 )
 def test_fewer_rows_get_more_epochs_unless_held_out_rows_end_training(model, epochs):
     assert as_many_steps(find_subject(model), 200, 0.25).max_epochs == epochs
+
+
+def test_the_last_point_of_the_curve_is_what_the_ledger_says():
+    g = np.random.RandomState(0)
+    groups = np.repeat(np.arange(15), 20)
+    X = g.standard_normal((300, 3))
+    y = X[:, 0] + 3 * g.standard_normal(15)[groups] + 0.1 * g.standard_normal(300)
+    d = diagnose(Ridge(), X, y, groups=groups, budget="quick", random_state=0)
+    last, said = loss_by_size(d).iloc[-1], d._study.measured.out_of_fold
+    assert (last.out_of_fold, last.stderr) == pytest.approx((said.value, said.stderr))
+
+
+def test_a_fold_that_diverged_counts_as_the_prior_in_the_curve_too():
+    X = np.random.RandomState(0).standard_normal((90, 4))
+    wild = PLAIN | {"optimizer": "sgd", "learning_rate": 0.3, "hidden_layer_sizes": (32,)}
+    net = DLRegressor(**wild, max_epochs=30, random_state=0)
+    d = diagnose(net, X, X[:, 0], budget="quick", random_state=0)
+    assert any(fit.failure for fit in d._study.fits)
+    last = loss_by_size(d).iloc[-1]
+    assert last.out_of_fold == pytest.approx(d._study.measured.out_of_fold.value)
 
 
 # --- the power law -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
 from numpy.testing import assert_allclose
 from scipy import stats
 from sklearn.base import clone
@@ -22,7 +23,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_dl import DLClassifier, DLRegressor, checkpoints
@@ -410,6 +411,18 @@ def test_auto_counts_as_the_middle_of_numbers_and_is_fitted_as_that(iris):
     assert search.cv_results_["params"][0] == {"max_epochs": 2}
 
 
+def test_values_of_any_kind_are_searched(iris):
+    net = DLClassifier(**SMALL)
+    weights = [None, "balanced", {0: 1, 1: 2, 2: 1}]
+    found = tiny_search(space=TINY | {"class_weight": weights}).fit(*iris)
+    assert len({repr(p["class_weight"]) for p in found.cv_results_["params"]}) > 1
+    pipe = make_pipeline(StandardScaler(), net)
+    space = {"standardscaler": [StandardScaler(), MinMaxScaler(), "passthrough"]}
+    space |= {f"dlclassifier__{name}": values for name, values in TINY.items()}
+    found = tiny_search(estimator=pipe, space=space).fit(*iris)
+    assert len({repr(p["standardscaler"]) for p in found.cv_results_["params"]}) > 1
+
+
 def test_steps_halve_only_after_a_round_without_gain():
     assert step_after([1.0, 2.0, 3.0]) == FIRST_STEP
     assert step_after([1.0, 1.0]) == FIRST_STEP / 2
@@ -423,6 +436,7 @@ def test_places_order_numbers_and_layers_and_only_tell_words_apart():
     assert place([10, 20, 40], "auto") == [0.5]
     assert place(["noise", None], "noise") == [1.0]
     assert place(["relu", "tanh"], "tanh") == [0.0, 0.5]
+    assert place([None, "balanced", {0: 1, 1: 2}], {0: 1, 1: 2}) == [0.0, 0.0, 0.5]
 
 
 def test_proposals_like_the_good_candidates_are_ranked_first():
@@ -530,6 +544,9 @@ def test_the_space_knows_what_the_estimator_decides_itself():
     assert set(single) - set(ensemble) == {"max_epochs", "early_stopping"}
     assert "label_smoothing" not in param_space(DLRegressor())
     own = param_space(DLClassifier(module=lambda n_in, n_out: None))
+    rates = {o: param_space(DLClassifier(optimizer=o))["learning_rate"].support()
+             for o in ("adam", "rmsprop", "sgd", torch.optim.SGD)}  # fmt: skip
+    assert rates["rmsprop"] == rates["adam"] < rates["sgd"] == rates[torch.optim.SGD]
     assert not {"hidden_layer_sizes", "activation", "dropout"} & set(own)
     with pytest.raises(TypeError, match="got LogisticRegression"):
         param_space(LogisticRegression())

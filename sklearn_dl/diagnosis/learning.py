@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_dl.diagnosis.fewer_rows import MIN_ROWS, as_many_steps, some_of
-from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, as_prior, by_row, fit_jobs
 from sklearn_dl.diagnosis.result import Diagnosis, Study
 from sklearn_dl.diagnosis.statistics import row_mean
 
@@ -63,8 +63,9 @@ def loss_by_size(
 
 
 def _line(study: Study, fits: list[FoldFit]) -> tuple[int, float, float, float]:
-    losses = by_row(fits, len(study.table))
+    table = study.table
+    losses = as_prior(by_row(fits, len(table)), fits, study.prior_losses, table)
     size = int(np.mean([len(fit.train) for fit in fits]))
-    weight = study.table.loss_weight
-    held_out = row_mean(losses.held_out, weight)
+    weight = table.loss_weight
+    held_out = row_mean(losses.held_out, weight, table.clusters)
     return size, row_mean(losses.fitted, weight).value, held_out.value, held_out.stderr

@@ -409,32 +409,3 @@ def _part(gap: Estimate, share: float, share_error: float) -> Estimate:
     third = gap.skewness * (share * gap.stderr) ** 3
     skewness = third / error**3 if 0 < error < math.inf else 0.0
     return Estimate(share * gap.value, error, gap.df, skewness)
-
-
-def split_training_gap(user: Floats, strong: Floats, wide: Floats, weights: Floats) -> Split:
-    """``(A - A_opt) : (A_opt - A_cap)`` from training losses of three nets on the same rows.
-
-    Parameters
-    ----------
-    user, strong, wide : ndarray of shape (n,)
-        Training losses of the user's fit, of a strong optimizer in the same network, and of the
-        same optimizer in a wider one.
-    weights : ndarray of shape (n,)
-        What each row counts.
-
-    Returns
-    -------
-    Split
-        Share 0 where neither probe fits better: nothing shows that better weights exist.
-    """
-    a, a_opt, a_cap = (row_mean(x, weights).value for x in (user, strong, wide))
-    best = min(a, a_opt, a_cap)
-    optimization = max(0.0, a - a_opt)
-    whole = a - best
-    if whole <= 0:
-        return Split(0.0, 0.0)
-    share = min(1.0, optimization / whole)
-    lowest = wide if a_cap == best else strong
-    # Delta method for a ratio of means on the same rows.
-    residual = (user - strong) - share * (user - lowest)
-    return Split(share, row_mean(residual, weights).stderr / whole)

@@ -161,9 +161,8 @@ def _same_class(subject: Subject, n_train: int, budget: str) -> list[Params]:
         fast = strong_params(subject, n_train, max(RATES[budget]))
         tried.append(fast | {"normalization": "batch"})
     if sizes and min(sizes) <= TINY:
-        seed = int(subject.setting("random_state") or 0)
         tried += [
-            params | {"random_state": seed + k}
+            params | {"random_state": subject.seed + k}
             for params in tried
             for k in range(1, RESTARTS[budget])
         ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import sklearn
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.pipeline import Pipeline
@@ -101,7 +102,9 @@ def pool_fits(
             options |= {"fit_prefix": "model__", "weighted": takes_weights(model)}
         jobs = jobs_on(folds, model, table, **options)
         try:
-            with warnings.catch_warnings():
+            # Weights go to the models here by the names of their steps.
+            unrouted = sklearn.config_context(enable_metadata_routing=False)
+            with warnings.catch_warnings(), unrouted:
                 # A reference that warns (of early stopping, of many classes) is still a reference:
                 # its loss is what counts, and the user did not ask for this model.
                 warnings.simplefilter("ignore")

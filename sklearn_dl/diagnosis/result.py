@@ -12,7 +12,7 @@ import pandas as pd
 
 from sklearn_dl.diagnosis import words
 from sklearn_dl.diagnosis.brakes import Brakes
-from sklearn_dl.diagnosis.fold_fits import FoldFit
+from sklearn_dl.diagnosis.fold_fits import FoldFit, RowLosses
 from sklearn_dl.diagnosis.ledger import Measured
 from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.remedies import Gain, Remedy
@@ -40,6 +40,7 @@ class Study:
     folds: Folds
     loss: RowLoss
     fits: tuple[FoldFit, ...]
+    prior_losses: RowLosses
     measured: Measured
     decision: Decision
     notes: tuple[str, ...]

@@ -141,9 +141,9 @@ class Run:
         )  # fmt: skip
         study = Study(
             self.subject, self.subject.estimator, self.table, self.test, self.folds, self.loss,
-            tuple(fits), measured, decision, tuple(self.notes), scores_by_rows(fits, self.scorer),
-            int(evidence["fits"].sum()), evidence, findings,
-            probes, brakes,
+            tuple(fits), by_row(pool[references.PRIOR], len(self.table)), measured, decision,
+            tuple(self.notes), scores_by_rows(fits, self.scorer), int(evidence["fits"].sum()),
+            evidence, findings, probes, brakes,
         )  # fmt: skip
         probabilities = pd.Series(
             {v.value: p for v, p in decision.probabilities.items()}, name="probability"

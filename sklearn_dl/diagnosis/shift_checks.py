@@ -47,17 +47,18 @@ def share_checks(explained: Explained | None, n_test: int) -> list[Evidence]:
     }
     if explained is None:
         return [not_applicable(code, question, EXPLAINED) for code, question in questions.items()]
-    shares = (explained.label, explained.covariate, explained.concept)
+    met = explained.effective_share >= UNSUPPORTED  # else nobody knows the relation out there
+    shares = ((explained.label, True), (explained.covariate, True), (explained.concept, met))
     return [
-        _share(code, question, share, n_test)
-        for (code, question), share in zip(questions.items(), shares, strict=True)
+        _share(code, question, share, n_test, known=known)
+        for (code, question), (share, known) in zip(questions.items(), shares, strict=True)
     ]
 
 
-def _share(code: str, question: str, share: Share, n: int) -> Evidence:
+def _share(code: str, question: str, share: Share, n: int, *, known: bool) -> Evidence:
     if math.isnan(share.value):  # numbers have no class frequencies
         return not_applicable(code, question, EXPLAINED)
-    found = outcome(share.value >= rules.HALF)
+    found = outcome(known and share.value >= rules.HALF)
     return Evidence(
         code, question, share.value, rules.HALF, found, n, 0, EXPLAINED, share.low, share.high
     )

@@ -168,5 +168,5 @@ def run_diagnosis(
     if subject.transforms_target:
         notes.append("the target is transformed for the fit; all are judged in the units of y")
     seed = int(rng.randint(2**31 - 1))
-    subject = replace(subject, estimator=seeded(subject.estimator, seed))
+    subject = find_subject(seeded(subject.estimator, seed))
     return Run(subject, table, test, folds, aim, scoring, budget, seed, listener, notes).diagnosis()

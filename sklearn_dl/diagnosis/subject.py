@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -73,6 +74,12 @@ class Subject:
     def transforms_target(self) -> bool:
         """Whether a TransformedTargetRegressor is around the core."""
         return any(hasattr(e, "regressor") for e in _layers(self.estimator))
+
+    @property
+    def seed(self) -> int:
+        """The network's seed; 0 where that is no number."""
+        seed = self.setting("random_state")
+        return int(seed) if isinstance(seed, Integral) else 0
 
     @property
     def takes_weights(self) -> bool:

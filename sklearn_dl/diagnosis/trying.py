@@ -26,6 +26,7 @@ __all__ = ["try_out"]
 Floats = NDArray[np.float64]
 
 SEEDS = 5  # networks averaged by the ensemble
+CALIBRATION_FOLDS = 3
 
 
 def try_out(study: Study, remedy: Remedy, k: int) -> tuple[Any, Gain]:
@@ -71,7 +72,17 @@ def try_out(study: Study, remedy: Remedy, k: int) -> tuple[Any, Gain]:
 def _calibrated(study: Study) -> Any:
     from sklearn.calibration import CalibratedClassifierCV  # takes 0.1 s to import
 
-    return CalibratedClassifierCV(clone(study.estimator), method="temperature", cv=3)
+    rarest = min(
+        np.unique(study.table.y[train], return_counts=True)[1].min()
+        for train, _ in study.folds.splits
+    )
+    if rarest < 2:
+        raise ValueError(
+            "A class has a single row in a training fold: there is none left to calibrate on. "
+            "Collect more rows of it, or merge it with another class."
+        )
+    folds = int(min(CALIBRATION_FOLDS, rarest))
+    return CalibratedClassifierCV(clone(study.estimator), method="temperature", cv=folds)
 
 
 def _ensemble(study: Study) -> Any:
@@ -79,8 +90,8 @@ def _ensemble(study: Study) -> Any:
     from sklearn.ensemble import VotingClassifier, VotingRegressor  # take 0.2 s to import
 
     subject = study.subject
-    first = int(subject.setting("random_state") or 0)
-    members = [(f"seed{k}", subject.with_params(random_state=first + k)) for k in range(SEEDS)]
+    seeds = [subject.seed + k for k in range(SEEDS)]
+    members = [(f"seed{seed}", subject.with_params(random_state=seed)) for seed in seeds]
     if subject.task == "classification":
         return VotingClassifier(members, voting="soft")
     return VotingRegressor(members)

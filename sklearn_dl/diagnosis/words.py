@@ -161,6 +161,7 @@ def _shift_steps(evidence: pd.DataFrame) -> list[Step]:
 def _share(evidence: pd.DataFrame, code: str) -> str:
     row = evidence[evidence["code"] == code]
     share, low, high = (float(row[c].iloc[0]) for c in ("value", "ci_low", "ci_high"))
+    share, low, high = (round(x, 2) + 0.0 for x in (share, low, high))  # no "-0%"
     return f"{_SHIFTS[code]} {share:.0%} (95 % interval {low:.0%} to {high:.0%})"
 
 

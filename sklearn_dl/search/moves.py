@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,13 @@ MOVES: dict[Verdict, tuple[tuple[str, int], ...]] = {
 EDGE = 0.02
 
 
+def _has_rank(value: Any) -> bool:
+    """Whether it is a number, off and on, none, or the sizes of layers."""
+    if isinstance(value, tuple | list):
+        return all(isinstance(v, Real) for v in value)
+    return value is None or isinstance(value, Real | np.bool_)
+
+
 def _rank(value: Any) -> tuple[float, float]:
     """Order of listed values: none or off first, then by size; of layers by their weights."""
     if value is None or isinstance(value, str):
@@ -67,7 +75,7 @@ def stepped(values: Distribution, value: Any, by: float, rng: np.random.RandomSt
     """
     if is_list(values):
         listed = list(values)
-        if by == 0:
+        if by == 0 or not _is_ordered(listed):
             others = [v for v in listed if not _same(v, value)]
             return others[rng.randint(len(others))] if others else value
         listed.sort(key=_rank)
@@ -92,15 +100,17 @@ def _at(values: Distribution, share: float) -> Any:
 
 
 def _place_of_a_stranger(listed: list[Any], value: Any) -> int:
-    """Where a value that is not listed would stand; the middle for a word among numbers."""
-    if isinstance(value, str) or callable(value):
+    """Where a value that is not listed would stand; the middle for what has no size."""
+    if not _has_rank(value):
         return len(listed) // 2
     return min(sum(_rank(v) < _rank(value) for v in listed), len(listed) - 1)
 
 
 def _is_ordered(listed: list[Any]) -> bool:
-    """Numbers, layers, off and on; words have no order."""
-    return sum(isinstance(v, str) or callable(v) for v in listed) < 2 and len(listed) > 1
+    """Numbers, layers, off and on, with one word at most; anything else has no order."""
+    others = [v for v in listed if not _has_rank(v)]
+    words = all(isinstance(v, str) for v in others)
+    return len(listed) > 1 and len(others) < 2 and words
 
 
 def place(values: Distribution, value: Any) -> list[float]:
@@ -147,7 +157,7 @@ def _plain(number: Any) -> Any:
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
         return tuple(a) == tuple(b)
-    return type(a) is type(b) and bool(a == b)
+    return type(a) is type(b) and bool(np.all(a == b))
 
 
 def moved(

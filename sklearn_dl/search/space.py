@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from scipy import stats
 
 from sklearn_dl.diagnosis.subject import Subject, find_subject
@@ -92,7 +93,7 @@ def param_space(estimator: Any) -> Space:
     subject = network_in(estimator, "param_space")
     ours = not callable(subject.setting("module"))
     optimizer = subject.setting("optimizer")
-    adaptive = not isinstance(optimizer, str) or optimizer.startswith("ada")
+    plain = optimizer in ("sgd", torch.optim.SGD)
     decoupled = optimizer == "adamw"
     space: Space = {}
     if ours:
@@ -100,7 +101,7 @@ def param_space(estimator: Any) -> Space:
         space["activation"] = ["relu", "gelu", "tanh"]
         space["normalization"] = [None, "batch", "layer"]
         space["dropout"] = stats.uniform(0, MOST_DROPOUT)
-    space["learning_rate"] = stats.loguniform(*(ADAPTIVE_RATES if adaptive else PLAIN_RATES))
+    space["learning_rate"] = stats.loguniform(*(PLAIN_RATES if plain else ADAPTIVE_RATES))
     space["weight_decay"] = stats.loguniform(*(DECOUPLED_DECAYS if decoupled else COUPLED_DECAYS))
     space["schedule"] = ["cosine", "one_cycle", "exponential"]
     space["augmentation"] = [None, "noise"]
