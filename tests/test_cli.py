@@ -32,6 +32,8 @@ def folder(tmp_path, monkeypatch):
     frame.assign(target=np.nan).to_csv("blank.csv", index=False)
     numbers = make_noisy_numbers(80, 3, random_state=0)
     pd.DataFrame(numbers.X).assign(target=numbers.y).to_csv("numbers.csv", index=False)
+    nested = frame.rename(columns={"kind": "target"})
+    nested.assign(tags=[["x", "y"]] * 80, place=[{"lat": 1.0}] * 80).to_parquet("nested.parquet")
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "header.csv").write_text("a,target\n")
     (tmp_path / "broken.parquet").write_bytes(b"not parquet")
@@ -52,6 +54,9 @@ BAD = {
     "empty": (["empty.csv"], "empty.csv is empty"),
     "no rows": (["header.csv"], "header.csv has no rows"),
     "not parquet": (["broken.parquet"], "broken.parquet cannot be read"),
+    "nested": (
+        ["nested.parquet"], "nested.parquet has columns of lists or records: 'tags', 'place'; drop",
+    ),
     "not gzip": (["broken.csv.gz"], "broken.csv.gz cannot be read"),
     "unknown kind": (["notes.txt"], "neither .csv, .tsv, .csv.gz nor .parquet; save it"),
     "no target": (["classes.csv"], "--target COLUMN; classes.csv has: a, b, c [unit], kind"),
@@ -74,7 +79,7 @@ BAD = {
     "page": (["classes.parquet", "--html", "gone/page.html"], "cannot be written"),
     "page is a folder": (["classes.parquet", "--html", "."], ". cannot be written"),
     "target of nothing": (["--target", "x"], "need a table"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -291,6 +296,18 @@ def test_cv_prints_the_scores_by_fold(words, metrics, folder, capsys):
     assert all(metric in out for metric in metrics)
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_cv_scores_a_class_that_most_folds_lack(folder, capsys):
+    frame = pd.read_csv("classes.csv")
+    frame.loc[0, "kind"] = "maybe"
+    frame.to_csv("rare.csv", index=False)
+    assert cli.main(["cv", "rare.csv", "--target", "kind", "--cv", "3", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert np.isfinite(scores["log_loss"]["folds"]).all()
+    # the fold that holds the row out never saw its class, which costs -log(1e-6) of 27 rows
+    assert max(scores["log_loss"]["folds"]) > 13.8 / 27
+
+
 def test_cv_says_what_is_wrong_in_one_line(folder, capsys):
     assert cli.main(["cv", "classes.csv"]) == 2
     err = capsys.readouterr().err
@@ -310,6 +327,50 @@ def test_the_separator_of_a_csv_is_that_of_its_header(separator, decimal, tmp_pa
     pd.testing.assert_frame_equal(seen, frame)
     assert any("Windows-1252" in remark for remark in remarks)
     assert any("separated by" in remark for remark in remarks) == (separator != ",")
+
+
+@pytest.mark.parametrize(
+    ("separator", "words", "numbers"),
+    [
+        (",", ["0,207", "1", "0,374"], [0.207, 1, 0.374]),  # no group of thousands begins with 0
+        (",", ["1,207", "1", "2,374"], [1207, 1, 2374]),
+        (";", ["1,207", "1", "2,374"], [1.207, 1, 2.374]),
+        (";", ["1,207,000", "1", "$ 2,374"], [1_207_000, 1, 2374]),
+        (";", ["1.207,5", "1", "-2,25 %"], [1207.5, 1, -2.25]),
+        (";", ["$ 1,207.5", "$ 1", "$ 0.5"], [1207.5, 1, 0.5]),
+    ],
+)
+def test_a_comma_is_of_decimals_or_of_thousands(separator, words, numbers, tmp_path):
+    frame = pd.DataFrame({"x": words, "target": range(3)})
+    frame.to_csv(tmp_path / "t.csv", sep=separator, index=False)
+    seen = reading._numbers(reading.read_table(str(tmp_path / "t.csv")), [])
+    assert seen["x"].tolist() == pytest.approx(numbers)
+
+
+@pytest.mark.parametrize(
+    ("training", "words", "numbers"),
+    [
+        (["0,207", "1,374"], ["1,207", "3,374"], [1.207, 3.374]),
+        (["1,207", "3,374.5"], ["1,207", "3,374"], [1207, 3374]),
+        (["1,207", "3,374"], ["0,5", "3,374"], [0.5, 3.374]),  # cannot be as in training
+        (["1,207", "many"], ["1,207", "3,374"], ["1,207", "3,374"]),  # no number in training
+        ([0.5, 1.5], ["1,207", "3,374"], [1207, 3374]),
+    ],
+)
+def test_numbers_of_the_test_rows_are_read_as_those_of_the_training_rows(training, words, numbers):
+    learnt = reading._decimals(pd.DataFrame({"x": training}))
+    test = pd.DataFrame({"x": words})
+    seen = reading._numbers(test, [], reading._decimals(test, learnt))
+    assert seen["x"].tolist() == numbers
+
+
+def test_a_test_file_with_other_separators_is_read_as_the_training_table(tmp_path, capsys):
+    table = pd.DataFrame({"x": ["0,207", "1,374"] * 6, "target": [0, 1] * 6})
+    table.to_csv(tmp_path / "a.csv", sep=";", index=False)
+    table.iloc[1::2].to_csv(tmp_path / "b.csv", index=False)
+    words = ["diagnose", str(tmp_path / "a.csv"), "--test", str(tmp_path / "b.csv")]
+    problem = reading.read_problem(cli._parser().parse_args(words))
+    assert problem.X["x"].max() == problem.X_test["x"].max() == 1.374
 
 
 def test_one_column_needs_no_separator(tmp_path):

@@ -23,6 +23,7 @@ from sklearn_dl.cli.showing import show, show_scores
 from sklearn_dl.diagnosis import Diagnosis
 from sklearn_dl.diagnosis.cautions import find_cautions
 from sklearn_dl.diagnosis.learning import loss_by_size
+from sklearn_dl.diagnosis.row_losses import LogLoss
 from sklearn_dl.diagnosis.study import run_diagnosis
 from sklearn_dl.diagnosis.table import check_training_table, make_folds
 from sklearn_dl.estimators import DLClassifier, DLRegressor
@@ -194,7 +195,7 @@ def _diagnose(options: argparse.Namespace) -> None:
 
 
 def _scores(options: argparse.Namespace) -> None:
-    """`cv`: scikit-learn's metrics by fold, the fits trained together."""
+    """`cv`: metrics by fold, the fits trained together."""
     out = _console()
     problem = read_problem(options)
     estimator = _network(problem, options)
@@ -231,9 +232,18 @@ def _scores(options: argparse.Namespace) -> None:
         show_scores(out, problem, type(estimator).__name__, scores)
 
 
-METRICS: dict[str, list[str]] = {
-    "classification": ["accuracy", "balanced_accuracy", "neg_log_loss"],
-    "regression": ["r2", "neg_root_mean_squared_error", "neg_mean_absolute_error"],
+def _neg_log_loss(fitted: Any, X: Any, y: Any) -> float:
+    """As the diagnosis has it: a class that the fold never saw counts too, at the floor."""
+    return -float(LogLoss()(fitted, X, y).mean())
+
+
+METRICS: dict[str, dict[str, Any]] = {
+    "classification": {
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced_accuracy",
+        "neg_log_loss": _neg_log_loss,
+    },
+    "regression": {m: m for m in ("r2", "neg_root_mean_squared_error", "neg_mean_absolute_error")},
 }
 
 

@@ -9,6 +9,7 @@ import difflib
 import lzma
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from sklearn_dl.datasets import default_table
 __all__ = ["InputError", "Problem", "read_problem", "read_table"]
 
 Task = Literal["classification", "regression"]
+Decimal = Literal[".", ","]
 
 MAX_INTEGER_CLASSES = 20  # more different whole numbers than this are taken for numbers
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
@@ -28,8 +30,9 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 MISSING = ("?", "-", "--", ".", "nil", "missing", "(missing)", "NULL")
 MIN_IDS = 20  # so many rows that are all different in a column are no accident
 SEPARATORS = (",", ";", "\t", "|")
-_NUMBER = re.compile(r"[+-]?(\d{1,3}([,' \u00a0\u202f]\d{3})+|\d+)(\.\d+)?([eE][+-]?\d+)?")
-_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+# How people write numbers, 1,234.5 or 1.234,5: no group of thousands begins with 0.
+_POINTS = re.compile(r"[+-]?([1-9]\d{0,2}([,' \u00a0\u202f]\d{3})+|\d+)(\.\d+)?([eE][+-]?\d+)?")
+_COMMAS = re.compile(r"[+-]?(([1-9]\d{0,2}(\.\d{3})+|\d+),\d+|\d+)")
 _UNITS = re.compile(r"^[$\u20ac\u00a3]\s*|\s*[%$\u20ac\u00a3]$")
 _ID = re.compile(
     r"(^|[_ ])(id|uuid|guid|key|index)$|^(unnamed: ?\d+|row|row_?n(umber|r)?|nr|no)$", re.I
@@ -77,11 +80,14 @@ def read_problem(options: argparse.Namespace) -> Problem:
             )
         test = None
     else:
-        frame, name = _numbers(read_table(options.table, remarks), remarks), options.table
+        read, name = read_table(options.table, remarks), options.table
+        decimals = _decimals(read)
+        frame = _numbers(read, remarks, decimals)
         target = _target_column(frame, options.target, name)
-        test = (
-            None if options.test is None else _numbers(read_table(options.test, remarks), remarks)
-        )
+        test = None
+        if options.test is not None:
+            read = read_table(options.test, remarks)
+            test = _numbers(read, remarks, _decimals(read, decimals))
         frame = _with_target(frame, target, name, remarks)
         if test is not None and target in test:
             test = _with_target(test, target, options.test, remarks)
@@ -105,20 +111,58 @@ def read_problem(options: argparse.Namespace) -> Problem:
     return Problem(X, y, X_test, y_test, task, description, rule, groups, ordered, tuple(remarks))
 
 
-def _numbers(frame: pd.DataFrame, remarks: list[str]) -> pd.DataFrame:
-    """Columns of text that are numbers written for people: 1,234.5 or 1.234,5 or $ 12 or 7 %."""
+def _decimals(
+    frame: pd.DataFrame, learnt: Mapping[str, Decimal | None] | None = None
+) -> dict[str, Decimal | None]:
+    """What parts whole from decimals in each column of text; None where it is no number.
+
+    "1,234" is either. It is read as in the training table, whose columns are ``learnt``; else as
+    1.234 where semicolons separate the columns, which they do where the comma is taken, and as
+    1234 in other files.
+    """
+    usual: Decimal = "," if frame.attrs.get("separator") == ";" else "."
+    found: dict[str, Decimal | None] = {}
     for column in frame.columns[[not _is_number(frame[c]) for c in frame.columns]]:
-        text = frame[column].dropna().astype(str).str.strip()
-        bare = text.str.replace(_UNITS, "", regex=True)
-        if len(bare) and bare.str.fullmatch(_NUMBER).all():
-            plain = bare.str.replace(r"[,' \u00a0\u202f]", "", regex=True)
-        elif len(bare) and (bare.str.fullmatch(_COMMA) | bare.str.fullmatch(r"[+-]?\d+")).all():
+        name, bare = str(column), _bare_text(frame[column])
+        known = usual if learnt is None else learnt.get(name, usual)
+        fits = {
+            mark: bool(len(bare) and bare.str.fullmatch(pattern).all())
+            for mark, pattern in ((".", _POINTS), (",", _COMMAS))
+        }
+        if known is None or not any(fits.values()):
+            found[name] = None
+        elif fits[known]:
+            found[name] = known
+        else:
+            found[name] = "," if known == "." else "."
+    return found
+
+
+def _numbers(
+    frame: pd.DataFrame,
+    remarks: list[str],
+    decimals: Mapping[str, Decimal | None] | None = None,
+) -> pd.DataFrame:
+    """Columns of text that are numbers written for people: 1,234.5 or 1.234,5 or $ 12 or 7 %."""
+    for name, decimal in (_decimals(frame) if decimals is None else decimals).items():
+        if decimal is None:
+            continue
+        bare = _bare_text(frame[name])
+        if decimal == ",":
             plain = bare.str.replace(".", "").str.replace(",", ".")
         else:
-            continue
-        frame = frame.assign(**{str(column): plain.astype(float).reindex(frame.index)})
-        remarks.append(f"column {str(column)!r}: read as numbers ({text.iloc[0]!r} and the like)")
+            plain = bare.str.replace(r"[,' \u00a0\u202f]", "", regex=True)
+        first = str(frame[name].dropna().iloc[0]).strip()
+        frame = frame.assign(**{name: plain.astype(float).reindex(frame.index)})
+        remarks.append(
+            f"column {name!r}: read as numbers ({first!r} is {frame[name].dropna().iloc[0]:.15g})"
+        )
     return frame
+
+
+def _bare_text(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Its values without blanks and units around them."""
+    return column.dropna().astype(str).str.strip().str.replace(_UNITS, "", regex=True)
 
 
 def _is_number(column: pd.Series[Any]) -> bool:
@@ -210,7 +254,22 @@ def read_table(path: str, remarks: list[str] | None = None) -> pd.DataFrame:
         raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
     if frame.empty:
         raise InputError(f"{path} has no rows")
+    frame.columns = pd.Index([str(c) for c in frame.columns])
+    _refuse_nested(frame, path)
     return frame
+
+
+def _refuse_nested(frame: pd.DataFrame, path: str) -> None:
+    """A cell of parquet may hold several values."""
+    objects = frame.columns[[frame[c].dtype == object for c in frame.columns]]
+    several = (list, tuple, set, dict, np.ndarray)
+    nested = [str(c) for c in objects if any(isinstance(v, several) for v in frame[c])]
+    if nested:
+        shown = ", ".join(repr(c) for c in nested[:20]) + (", ..." if len(nested) > 20 else "")
+        raise InputError(
+            f"{path} has columns of lists or records: {shown}; drop them, or give each value a "
+            "column of its own"
+        )
 
 
 def _read_csv(file: Path, remarks: list[str]) -> pd.DataFrame:
@@ -236,6 +295,7 @@ def _separated(file: Path, encoding: str, remarks: list[str]) -> pd.DataFrame:
     frame: pd.DataFrame = pd.read_csv(
         file, sep=separator, encoding=encoding, low_memory=False, na_values=list(MISSING)
     )
+    frame.attrs["separator"] = separator
     if separator != ",":
         remarks.append(f"{file.name}: columns are separated by {separator!r}")
     return frame
@@ -250,8 +310,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _target_column(frame: pd.DataFrame, target: str | None, name: str) -> str:
-    columns = [str(c) for c in frame.columns]
-    frame.columns = pd.Index(columns)
+    columns = list(frame.columns)
     if target is None and "target" in columns:
         return "target"
     shown = ", ".join(columns[:40]) + (", ..." if len(columns) > 40 else "")
@@ -306,7 +365,6 @@ def _task(y: pd.Series[Any], name: str, asked: Task | None) -> tuple[Task, str]:
 def _test_rows(
     test: pd.DataFrame, X: pd.DataFrame, target: str, name: str
 ) -> tuple[pd.DataFrame, pd.Series[Any]]:
-    test.columns = pd.Index([str(c) for c in test.columns])
     lacking = [c for c in [*X.columns, target] if c not in test.columns]
     if lacking:
         raise InputError(f"{name} lacks columns of the training table: {', '.join(lacking[:20])}")
