@@ -216,11 +216,13 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         held_out = None
         if not (resume and incremental):
             self._seed, self._n_partial = fitting.new_seed(self.random_state), 0
+        if not resume:  # a network that goes on is judged by rows that it has not learnt from
+            self._fold_seed = self._seed
         if validation is not None:
             held_out = self._validation_rows(*validation)
         elif self.early_stopping and not incremental:
             rows, held_out = fitting.hold_out(
-                rows, self.validation_fraction, self._seed, self._strata(rows)
+                rows, self.validation_fraction, self._fold_seed, self._strata(rows)
             )
         if not resume:
             self.encoder_ = fitting.fitted_encoder(self, rows, self.input_shape_)
@@ -289,7 +291,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         self._network = {**vars(architecture)}
         self._n_partial += 1
         seed, watched = self._seed + self._n_partial - 1, held_out is not None
-        folds = None if incremental else self._folds(rows, architecture, seed, watched=watched)
+        folds = None if incremental else self._folds(rows, architecture, watched=watched)
         dtype = fitting.training_dtype(self, rows)
         encoded = partial(fitting.encoded_examples, self.encoder_, dtype=dtype)
         return FitJob(
@@ -342,7 +344,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return replace(recipe, augmentation=augmentation)
 
     def _folds(
-        self, rows: Rows, architecture: fitting.Architecture, seed: int, *, watched: bool
+        self, rows: Rows, architecture: fitting.Architecture, *, watched: bool
     ) -> torch.Tensor | None:
         """The member that leaves out each row, where it is left to us when training ends."""
         if self.max_epochs != "auto" or (self.early_stopping and watched):
@@ -350,7 +352,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return fitting.member_folds(
             rows,
             architecture.n_members,
-            seed,
+            self._fold_seed,
             stratify=self._strata(rows) is not None,
             one_batch=len(rows) <= fitting.batch_size_of(self, len(rows)),
         )
@@ -454,5 +456,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
 
 def _joined(a: dict[str, list[float]], b: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Epochs of one history after those of another; either has none after a divergence."""
+    if not (a and b):
+        return a or b
     first = len(a["epoch"])
     return {k: a[k] + ([first + e for e in b[k]] if k == "epoch" else b[k]) for k in b}
