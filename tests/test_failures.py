@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor, batched_fits
-from sklearn_dl.training import DivergenceError
+from sklearn_dl.training import DivergenceError, ModelState
+from sklearn_dl.training.members import joined
 
 SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 5, "random_state": 0}
 EITHER = pytest.mark.parametrize("estimator_class", [DLClassifier, DLRegressor])
@@ -136,6 +138,34 @@ def test_divergence_is_an_arithmetic_error_and_a_refit_recovers(iris):
         estimator.fit(*iris)
     estimator.set_params(learning_rate=1e-3).fit(*iris)
     assert estimator.n_iter_ == SMALL["max_epochs"]
+
+
+@pytest.mark.parametrize("settings", [{}, PLAIN], ids=["default", "plain"])
+def test_partial_fit_goes_on_after_a_divergence_with_its_history(diabetes, settings):
+    rows = diabetes[0], diabetes[1]
+    net = DLRegressor(**settings).set_params(
+        optimizer="adam", learning_rate=1e30, max_epochs=2, random_state=0, hidden_layer_sizes=(8,)
+    )
+    with pytest.raises(DivergenceError):
+        net.fit(*rows)
+    assert net.n_iter_ == 0
+    for _ in range(2):
+        net.set_params(learning_rate=0.01).partial_fit(*rows)
+    before = net.predict(rows[0])
+    with pytest.raises(DivergenceError):
+        net.set_params(learning_rate=1e30).partial_fit(*rows)
+    assert net.history_["epoch"].tolist() == [1, 2]
+    assert_array_equal(net.predict(rows[0]), before)
+    net.set_params(learning_rate=0.01).partial_fit(*rows)
+    assert net.history_["epoch"].tolist() == [1, 2, 3]
+    assert net.loss_curve_[2] < net.loss_curve_[0]
+
+
+def test_a_member_that_diverged_takes_the_optimizer_states_of_all_with_it():
+    values = {"w": torch.zeros(2)}
+    whole, lost = ModelState(values, {"momentum": torch.ones(2)}), ModelState(values)
+    assert joined([whole, whole]).optimizer["members"] == [whole.optimizer] * 2
+    assert joined([whole, lost]).optimizer == joined([lost, whole]).optimizer == {}
 
 
 @EITHER

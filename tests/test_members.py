@@ -11,11 +11,13 @@ from skorch.callbacks import Callback
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor, load_model, save_model
 from sklearn_dl.diagnosis.subject import find_subject
+from sklearn_dl.estimators import network
 from sklearn_dl.fitting import Rows, member_folds
 from sklearn_dl.losses import classifier_loss
 from sklearn_dl.recipes import N_MEMBERS
 from sklearn_dl.tabular import TabularEncoder, check_table
 from sklearn_dl.tabular.bins import N_BINS, bins_of_column, bins_per_column, encoded_bins
+from sklearn_dl.training import train_alone
 from sklearn_dl.training.sharpness import best_factor
 
 QUICK = {"hidden_layer_sizes": (16,), "learning_rate": 0.01, "random_state": 0}
@@ -191,6 +193,22 @@ def test_members_go_on_from_where_they_were():
     net.set_params(warm_start=True, max_epochs=10).fit(X, y)
     assert net.loss_curve_[-1] < before
     assert len(net.module_.members) == N_MEMBERS
+
+
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True, "max_epochs": 3}])
+def test_a_network_that_goes_on_leaves_the_same_rows_out(monkeypatch, settings):
+    jobs = []
+    monkeypatch.setattr(network, "submit", lambda job: jobs.append(job) or train_alone(job))
+    X, y = rows_of(100)
+    net = DLClassifier(**{**QUICK, "random_state": None}, warm_start=True).set_params(**settings)
+    for _ in range(3):
+        net.fit(X, y)
+    for job in jobs[1:]:
+        if settings:
+            assert torch.equal(job.validation.inputs.values, jobs[0].validation.inputs.values)
+        else:
+            assert torch.equal(job.folds, jobs[0].folds)
+    assert len({job.seed for job in jobs}) == 3
 
 
 def test_one_network_where_several_could_not_train_together():

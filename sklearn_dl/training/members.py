@@ -68,7 +68,8 @@ def joined(states: Sequence[ModelState]) -> ModelState:
         name: torch.stack([state.values[name] for state in states]) for name in states[0].values
     }
     kept = [state.optimizer for state in states]
-    optimizer: dict[str, Any] = {"members": kept} if any(kept) else {}
+    # a member that diverged has lost its own, and members step together
+    optimizer: dict[str, Any] = {"members": kept} if all(kept) else {}
     return ModelState(values, optimizer)
 
 

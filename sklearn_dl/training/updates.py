@@ -76,7 +76,7 @@ class _RuleGroup:
         return _row_state(self._state, i, self._values.shape)
 
     def load(self, states: Sequence[dict[str, Any]]) -> None:
-        self._state = _stacked_state(states, self._values.shape)
+        self._state = _stacked_state(states, self._values)
 
 
 class _ClassGroup:
@@ -122,7 +122,7 @@ class _ClassGroup:
         if not self._whole_rows:
             self.optimizer.load_state_dict(states[0]["whole"])
         else:
-            self.optimizer.state[self._rows].update(_stacked_state(states, self._rows.shape))
+            self.optimizer.state[self._rows].update(_stacked_state(states, self._rows))
 
 
 def _row_state(state: dict[Any, Any], i: int, shape: torch.Size) -> dict[str, Any]:
@@ -134,10 +134,12 @@ def _row_state(state: dict[Any, Any], i: int, shape: torch.Size) -> dict[str, An
     }
 
 
-def _stacked_state(states: Sequence[dict[str, Any]], shape: torch.Size) -> dict[str, Any]:
+def _stacked_state(states: Sequence[dict[str, Any]], rows: Tensor) -> dict[str, Any]:
+    """States of single rows as that of ``rows``, in their precision: it may be another now."""
+
     def joined(key: str, value: Any) -> Any:
-        if isinstance(value, Tensor) and value.shape == shape[1:]:
-            return torch.stack([state[key] for state in states])
+        if isinstance(value, Tensor) and value.shape == rows.shape[1:]:
+            return torch.stack([state[key] for state in states]).to(rows.dtype)
         return _copied(value)
 
     return {key: joined(key, value) for key, value in states[0].items()}
