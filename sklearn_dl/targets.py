@@ -154,13 +154,13 @@ def checked_levels(quantile: Any) -> tuple[float, ...]:
 def label_weights(
     class_weight: Any, labels: NDArray[np.float64], sample_weight: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    """Weights of the labels of each row, (n, n_labels), their weighted mean over all being 1.
+    """Weights of the values 0 and 1 of each label, (2, n_labels), with mean 1 over these rows.
 
     Parameters
     ----------
     class_weight : "balanced" or list of dict
         As scikit-learn's ``compute_class_weight`` has it, label by label; a value that no row has
-        needs none.
+        counts as its label's rows do on average.
     labels : ndarray of shape (n, n_labels)
         0 or 1.
     sample_weight : ndarray of shape (n,) or None
@@ -180,9 +180,8 @@ def label_weights(
             f"where y is a 0/1 matrix of {n_labels} labels; got {seen}. For example "
             f"[{{0: 1, 1: 5}}, ...]."
         )
-    weights = np.empty_like(labels)
+    table = np.ones((2, n_labels))
     for column, (own, of_label) in enumerate(zip(labels.T, given, strict=True)):
-        values = np.unique(own)
         if not isinstance(of_label, dict | str):
             raise ValueError(
                 f"class_weight of label {column} must be a dict such as {{0: 1, 1: 5}}, got "
@@ -195,16 +194,17 @@ def label_weights(
                     f"class_weight of label {column} must map 0 and 1 to weights from zero up, got "
                     f"{wrong}."
                 )
-            weight = np.array([of_label.get(int(value), 1.0) for value in values])
+            table[:, column] = [of_label.get(value, 1.0) for value in (0, 1)]
         else:
-            weight = compute_class_weight(
+            values = np.unique(own)
+            table[values.astype(int), column] = compute_class_weight(
                 of_label, classes=values, y=own, sample_weight=sample_weight
             )
-        weights[:, column] = weight[np.searchsorted(values, own)]
-    mean = np.average(weights, axis=0, weights=sample_weight).mean()
+    of_rows = np.where(labels > 0, table[1], table[0])
+    mean = np.average(of_rows, axis=0, weights=sample_weight).mean()
     if not mean > 0:
         raise ValueError("class_weight leaves no label of y a weight above zero.")
-    normalised: NDArray[np.float64] = weights / mean
+    normalised: NDArray[np.float64] = table / mean
     return normalised
 
 

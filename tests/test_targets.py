@@ -297,12 +297,11 @@ def test_weights_of_labels_are_those_of_each_label_alone_and_average_to_one():
     weights = label_weights("balanced", Y.astype(float), None)
     for column, own in zip(weights.T, Y.T, strict=True):
         for value in (0, 1):
-            assert_allclose(column[own == value], len(own) / (2 * (own == value).sum()))
+            assert_allclose(column[value], len(own) / (2 * (own == value).sum()))
     given = label_weights([{0: 1, 1: 5}, {}, {1: 0}], Y.astype(float), None)
-    assert given.mean() == pytest.approx(1)
-    ratio = given[Y[:, 0] == 1, 0].mean() / given[Y[:, 0] == 0, 0].mean()
-    assert ratio == pytest.approx(5)
-    assert not given[Y[:, 2] == 1, 2].any()
+    assert np.take_along_axis(given, Y, axis=0).mean() == pytest.approx(1)
+    assert given[1, 0] == pytest.approx(5 * given[0, 0])
+    assert given[1, 2] == 0
 
 
 def test_balanced_labels_find_more_of_a_rare_label_and_leave_a_frequent_one():
@@ -336,6 +335,27 @@ def test_a_label_that_is_constant_in_the_training_rows_is_learnt_as_such(weight)
     assert (probabilities[:, 0] > 0.5).all()
     assert (probabilities[:, 1] < 0.5).all()
     assert np.isfinite(fitted.score(X[200:], Y[200:]))
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["classes", "labels"])
+@pytest.mark.parametrize("weight", ["balanced", "given"])
+def test_rows_to_watch_weigh_as_the_classes_of_the_training_rows_do(several, weight):
+    X, Y = labels(200)
+    y = Y if several else Y[:, 1]
+    given = [{}, {1: 3}, {0: 2}] if several else {0: 1, 1: 3}
+    net = DLClassifier(
+        class_weight=given if weight == "given" else weight, module="mlp", warm_start=True, **QUICK
+    ).set_params(max_epochs=2, label_smoothing=0.0)
+    one = X[:100][Y[:100, 1] == 1], y[:100][Y[:100, 1] == 1]  # no row without this label
+    net.fit(X[100:], y[100:], X_val=one[0], y_val=one[1])
+    p = net.predict_proba(one[0])
+    if several:
+        balanced = label_weights(net.class_weight, Y[100:].astype(float), None)
+        losses = -np.where(one[1], np.log(p) * balanced[1], np.log1p(-p) * balanced[0])
+    else:
+        losses = -np.log(p[:, 1])  # all rows of one class: their common weight divides out
+    assert net.history_["valid_loss"].iloc[-1] == pytest.approx(losses.mean(), rel=1e-4)
+    net.fit(*one)
 
 
 @pytest.mark.parametrize(

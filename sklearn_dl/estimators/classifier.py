@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
@@ -117,6 +118,7 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
                 f"{classes.tolist()[0]!r} in {len(rows)} rows (of weight above zero)."
             )
         self._take_classes(classes, multilabel=multilabel)
+        self._learnt_weights = (deepcopy(self.class_weight), self._weights_from(rows))
         return self._encode_target(rows)
 
     def _encode_target(self, rows: Rows) -> Rows:
@@ -131,9 +133,20 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
                     f"y has {rows.target.shape[1]} labels, expected {self.n_outputs_}."
                 )
             return Rows(rows.table, self._weighed_labels(rows), rows.weight)
-        codes = self._codes(rows.target)
+        codes, weight = self._codes(rows.target), self._class_weights(rows)
+        return self._weighed(rows, codes, None if weight is None else weight[codes])
+
+    def _class_weights(self, rows: Rows) -> NDArray[np.float64] | None:
+        """Those that fit learnt from its rows; from these where it was asked for others."""
+        asked, weights = getattr(self, "_learnt_weights", (None, None))
+        return weights if asked == self.class_weight else self._weights_from(rows)
+
+    def _weights_from(self, rows: Rows) -> NDArray[np.float64] | None:
+        """Weights of the classes, (n_classes,), or of 0 and 1 of each label, (2, n_labels)."""
         if self.class_weight is None:
-            return self._weighed(rows, codes, None)
+            return None
+        if self._multilabel:
+            return label_weights(self.class_weight, rows.target, rows.weight)
         if isinstance(self.class_weight, list):
             raise ValueError(
                 "class_weight is a list, which is for a 0/1 matrix of labels, but y has one class "
@@ -143,10 +156,10 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
             wrong = {k: w for k, w in self.class_weight.items() if not 0 <= w < np.inf}
             if wrong:
                 raise ValueError(f"class_weight must hold weights from zero up, got {wrong}.")
-        weight = compute_class_weight(
+        weights: NDArray[np.float64] = compute_class_weight(
             self.class_weight, classes=self.classes_, y=rows.target, sample_weight=rows.weight
         )
-        return self._weighed(rows, codes, weight[codes])
+        return weights
 
     def _codes(self, target: NDArray[Any]) -> NDArray[np.int64]:
         """Positions in ``classes_``, with little memory: there may be very many rows.
@@ -171,15 +184,16 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
 
     def _weighed_labels(self, rows: Rows) -> NDArray[np.float64]:
         """Labels as they are, or plus and minus their weights."""
-        if self.class_weight is None:
+        weights = self._class_weights(rows)
+        if weights is None:
             return rows.target
         if callable(self.loss):
             raise ValueError(
                 "class_weight for several labels a row needs a loss with a name; a callable loss "
                 "has to weigh its labels itself."
             )
-        weights = label_weights(self.class_weight, rows.target, rows.weight)
-        return np.where(rows.target > 0, weights, -weights)
+        signed: NDArray[np.float64] = np.where(rows.target > 0, weights[1], -weights[0])
+        return signed
 
     @staticmethod
     def _weighed(rows: Rows, target: NDArray[Any], factor: NDArray[np.float64] | None) -> Rows:
