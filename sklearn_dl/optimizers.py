@@ -221,9 +221,17 @@ def optimizer_spec(
         ``"rmsprop"``. Passed to a user's class only where given.
     rms_decay : float or None
         Decay of the squared-gradient average. ``None``: 0.9 for ``"rmsprop"``, 0.999 for the Adams.
+        Refused for a user's class, whose name for it we do not know.
+
+    Raises
+    ------
+    ValueError
+        A partial sets what belongs to the estimator, or a class has no such argument.
+    TypeError
+        ``optimizer`` is none.
     """
     if not isinstance(optimizer, str):
-        return _user_spec(optimizer, momentum)
+        return _user_spec(optimizer, momentum, rms_decay)
     cls = OPTIMIZERS[optimizer]
     settings: dict[str, Any] = {}
     beta1 = MOMENTUM if momentum is None else momentum
@@ -244,7 +252,13 @@ def optimizer_spec(
     )
 
 
-def _user_spec(optimizer: Callable[..., optim.Optimizer], momentum: float | None) -> OptimizerSpec:
+#: Arguments that the estimator sets in every optimizer -> its parameter.
+_OURS = {"lr": "learning_rate", "weight_decay": "weight_decay"}
+
+
+def _user_spec(
+    optimizer: Callable[..., optim.Optimizer], momentum: float | None, rms_decay: float | None
+) -> OptimizerSpec:
     cls = optimizer.func if isinstance(optimizer, partial) else optimizer
     try:
         accepted = signature(cls).parameters
@@ -253,6 +267,19 @@ def _user_spec(optimizer: Callable[..., optim.Optimizer], momentum: float | None
             "optimizer must be a name, a torch.optim.Optimizer class or a partial of one, got "
             f"{optimizer!r}."
         ) from error
+    given = optimizer.keywords if isinstance(optimizer, partial) else {}
+    ours = _OURS if momentum is None else {**_OURS, "momentum": "momentum"}
+    for argument in sorted(given.keys() & ours.keys()):
+        raise ValueError(
+            f"optimizer is a partial that sets {argument}={given[argument]!r}, which the parameter "
+            f"{ours[argument]} of the estimator sets, too. Give it there alone: "
+            f"{ours[argument]}={given[argument]!r}."
+        )
+    if rms_decay is not None:
+        raise ValueError(
+            f"rms_decay={rms_decay!r} is for an optimizer with a name. Leave rms_decay=None, and "
+            "pass a functools.partial of the class with its own argument, such as alpha or betas."
+        )
     settings: list[tuple[str, Any]] = []
     if momentum is not None:
         if "momentum" not in accepted:

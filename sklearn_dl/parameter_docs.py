@@ -46,14 +46,15 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         Channels of each convolution of "cnn"; sides of 8 pixels and more are halved behind it.
     @loss@
     optimizer : {"sgd", "adagrad", "rmsprop", "adam", "adamw"}, class or partial, default="adamw"
-        A name, a ``torch.optim.Optimizer`` class, or a ``functools.partial`` of one.
+        A name, a ``torch.optim.Optimizer`` class, or a ``functools.partial`` of one, which may set
+        anything but ``lr`` and ``weight_decay``: they are ``learning_rate`` and ``weight_decay``.
     learning_rate : float > 0, default=0.001
         Step size before the schedule.
     momentum : float in [0, 1) or None, default=None
         Momentum of "sgd" and "rmsprop", beta1 of the Adams. None: 0.9, but 0 for "rmsprop".
     rms_decay : float in [0, 1) or None, default=None
         Decay of the squared-gradient average: 0.9 for "rmsprop" (Hinton 2012), 0.999 for the Adams
-        (Kingma and Ba 2015) where None.
+        (Kingma and Ba 2015) where None. Of a class it is an argument of the partial.
     weight_decay : float >= 0, default=0.05
         L2 penalty on all parameters; decoupled from the gradient for "adamw" (Loshchilov and Hutter
         2019).

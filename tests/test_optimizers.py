@@ -209,3 +209,17 @@ def test_lbfgs_finds_the_optimum_of_a_linear_model(iris):
 def test_momentum_is_refused_where_the_class_takes_none(iris):
     with pytest.raises(ValueError, match=r"Adagrad has no momentum argument; got momentum=0\.5"):
         _fit(DLClassifier, *iris, optimizer=optim.Adagrad, momentum=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "params", "message"),
+    [
+        ({"weight_decay": 0.5}, {}, r"weight_decay=0\.5.*Give it there alone: weight_decay=0\.5"),
+        ({"lr": 0.5}, {}, r"sets lr=0\.5.*Give it there alone: learning_rate=0\.5"),
+        ({"momentum": 0.5}, {"momentum": 0.9}, r"partial that sets momentum=0\.5"),
+        ({}, {"rms_decay": 0.9}, r"rms_decay=0\.9 is for an optimizer with a name"),
+    ],
+)
+def test_what_a_partial_and_the_estimator_both_set_is_refused(iris, arguments, params, message):
+    with pytest.raises(ValueError, match=message):
+        _fit(DLClassifier, *iris, optimizer=partial(optim.SGD, **arguments), **params)
