@@ -519,6 +519,28 @@ def test_warm_start_refuses_another_kind_of_target(iris):
         regressor.fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("name", "had", "got"),
+    [("preprocessing", "auto", None), ("categorical_features", [0, 1], [0])],
+)
+def test_going_on_refuses_another_encoding(name, had, got):
+    X, y = np.arange(40.0).reshape(20, 2) % 3, np.arange(20) % 2
+    estimator = DLClassifier(**SMALL, warm_start=True).set_params(**{name: had}).fit(X, y)
+    estimator.set_params(**{name: np.array(had, dtype=object).tolist()}).fit(X, y)
+    estimator.set_params(**{name: got})
+    with pytest.raises(ValueError, match=f"cannot go on training a network with another {name}"):
+        estimator.fit(X, y)
+    with pytest.raises(ValueError, match=f"another {name}"):
+        estimator.partial_fit(X, y)
+
+
+def test_predictions_have_the_dimensions_of_the_last_y(iris):
+    X, y = iris
+    estimator = DLRegressor(**SMALL, warm_start=True).fit(X, y)
+    assert estimator.fit(X, y[:, None]).predict(X).shape == (len(X), 1)
+    assert estimator.partial_fit(X, y).predict(X).shape == (len(X),)
+
+
 # too few rows
 
 

@@ -147,6 +147,10 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _encode_target(self, rows: Rows) -> Rows:
         """Encode targets as they were learnt."""
 
+    def _known_target(self, rows: Rows) -> Rows:
+        """Encode the targets of a fit that goes on."""
+        return self._encode_target(rows)
+
     @abstractmethod
     def _loss(self) -> Loss:
         """The loss to minimise."""
@@ -212,7 +216,9 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         table = self._check_table(X, reset=not resume)
         rows = fitting.checked_rows(table, self._check_target(y), sample_weight)
         known = resume or target_known
-        rows = self._encode_target(rows) if known else self._learn_target(rows)
+        if resume:
+            fitting.check_same_encoding(self.encoder_, self)
+        rows = self._known_target(rows) if known else self._learn_target(rows)
         held_out = None
         if not (resume and incremental):
             self._seed, self._n_partial = fitting.new_seed(self.random_state), 0

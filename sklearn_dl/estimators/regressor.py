@@ -105,6 +105,11 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
         self._shift = np.zeros((columns.shape[1], max(1, len(self._levels()))))
         return self._encode_target(rows)
 
+    def _known_target(self, rows: Rows) -> Rows:
+        encoded = self._encode_target(rows)
+        self._flat = rows.target.ndim == 1
+        return encoded
+
     @property
     def _scale(self) -> Scale:
         return Scale(self._target_mean, self._target_deviation)
@@ -150,8 +155,9 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
         Returns
         -------
         ndarray of shape (n_rows,) or (n_rows, n_outputs)
-            As y was in ``fit``. With several quantiles (n_rows, n_quantiles), or (n_rows,
-            n_outputs, n_quantiles) where y had two dimensions: along the last axis they rise.
+            As y was in the last ``fit`` or ``partial_fit``. With several quantiles (n_rows,
+            n_quantiles), or (n_rows, n_outputs, n_quantiles) where y had two dimensions: along the
+            last axis they rise.
         """
         outputs = self._outputs(X)
         if self._network["link"] == "exp":

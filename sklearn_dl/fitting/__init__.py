@@ -2,6 +2,7 @@
 
 from sklearn_dl.fitting.architecture import (
     architecture_of,
+    check_same_encoding,
     check_same_network,
     is_stackable,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Rows",
     "architecture_of",
     "batch_size_of",
+    "check_same_encoding",
     "check_same_network",
     "checked_callbacks",
     "checked_rows",

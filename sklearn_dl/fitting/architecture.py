@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from sklearn_dl.fitting.inputs import Bins, Encoder, embedded_levels
@@ -15,6 +16,7 @@ from sklearn_dl.tabular import ImageShape
 
 __all__ = [
     "architecture_of",
+    "check_same_encoding",
     "check_same_network",
     "is_stackable",
 ]
@@ -73,6 +75,24 @@ def is_stackable(architecture: Architecture) -> bool:
             "keeps buffers or draws random numbers cannot. Set n_members=1."
         )
     return stackable
+
+
+def check_same_encoding(encoder: Encoder, estimator: Any) -> None:
+    """A network can go on training only on inputs of the kind that it has had.
+
+    Raises
+    ------
+    ValueError
+        The parameters now ask for another encoding of the columns.
+    """
+    for name in ("preprocessing", "categorical_features"):
+        asked = getattr(estimator, name)
+        had = getattr(encoder, name, asked)  # images have no categories
+        if not np.array_equal(np.asarray(had, dtype=object), np.asarray(asked, dtype=object)):
+            raise ValueError(
+                f"cannot go on training a network with another {name}: had {had!r}, got "
+                f"{asked!r}. Call fit with warm_start=False to start afresh."
+            )
 
 
 def check_same_network(had: Architecture, asked: Architecture) -> None:
