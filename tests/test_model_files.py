@@ -269,6 +269,12 @@ def test_a_loaded_model_can_go_on_training(tmp_path):
     assert loaded.n_iter_ == SMALL["max_epochs"] + 1
 
 
+def test_a_model_file_holds_no_state_of_the_optimizer(tmp_path):
+    fitted = DLClassifier(**SMALL, warm_start=True).fit(*IRIS)
+    assert fitted._optimizer_state
+    assert "_optimizer_state" not in vars(load_model(_saved(fitted, tmp_path)))
+
+
 def test_a_fresh_process_needs_the_file_alone(tmp_path):
     X, y = FRAME
     fitted = clone(CASES["columns"][0]).fit(X, y)

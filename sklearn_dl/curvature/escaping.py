@@ -58,10 +58,7 @@ def escape(model: Any, cp: CriticalPoint) -> Any:
     check_is_fitted(estimator)
     module = copy.deepcopy(estimator.module_)
     _move(module, cp)
-    estimator._state = _stored_as(estimator, module)
-    for name in ("_module", "_optimizer_state"):
-        if hasattr(estimator, name):
-            delattr(estimator, name)
+    estimator._take_weights(_stored_as(estimator, module))
     return moved
 
 

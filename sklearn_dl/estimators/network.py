@@ -37,7 +37,10 @@ from sklearn_dl.tabular import (
 )
 from sklearn_dl.training import FitJob, FitResult, ModelState, Recipe, Score, submit
 
-__all__ = ["NetworkEstimator", "checks_parameters"]
+__all__ = ["MOMENTS", "NetworkEstimator", "checks_parameters"]
+
+#: Where an estimator keeps the state of its optimizer.
+MOMENTS = "_optimizer_state"
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -216,8 +219,6 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         table = self._check_table(X, reset=not resume)
         rows = fitting.checked_rows(table, self._check_target(y), sample_weight)
         known = resume or target_known
-        if resume:
-            fitting.check_same_encoding(self.encoder_, self)
         rows = self._known_target(rows) if known else self._learn_target(rows)
         held_out = None
         if not (resume and incremental):
@@ -291,8 +292,10 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         stackable = fitting.is_stackable(architecture)
         start = None
         if resume:
+            fitting.check_same_encoding(self.encoder_, self)
             fitting.check_same_network(fitting.Architecture(**self._network), architecture)
-            start = fitting.torch_state(self._state, getattr(self, "_optimizer_state", {}))
+            moments = fitting.as_tensors(getattr(self, MOMENTS, {}), self.device)
+            start = fitting.torch_state(self._state, moments)
             architecture = fitting.Architecture(**self._network)
         self._network = {**vars(architecture)}
         self._n_partial += 1
@@ -390,9 +393,10 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         """Take over what training gave, then report what went wrong in it."""
         history = result.history
         goes_on = incremental and hasattr(self, "_history")
-        self._state = fitting.numpy_state(result.state)
+        self._take_weights(fitting.numpy_state(result.state))
         self._module = fitting.plain_module(self._network, self._state)
-        self._optimizer_state = result.state.optimizer
+        if result.state.optimizer:
+            setattr(self, MOMENTS, result.state.optimizer)
         self._history = _joined(self._history, history) if goes_on else history
         self.n_iter_ = len(self._history.get("train_loss", []))
         self.loss_curve_ = list(self._history.get("train_loss", []))
@@ -410,6 +414,13 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             )
         elif not incremental:
             fitting.warn_if_not_converged(history, job.recipe)
+
+    def _take_weights(self, state: dict[str, NDArray[Any]]) -> None:
+        """Be a network with these numbers; what belonged to others is forgotten."""
+        self._state = state
+        for name in ("_module", MOMENTS):
+            if hasattr(self, name):
+                delattr(self, name)
 
     # what a fitted estimator shows
 
@@ -449,9 +460,16 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return hasattr(self, "_state")
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is stored: parameters, weights and history, but nothing torch-made."""
+        """What is stored: parameters, weights and history, but nothing torch-made.
+
+        Also the optimizer's state where training is to go on: after ``partial_fit`` and with
+        ``warm_start``. It may be twice the weights.
+        """
         state: dict[str, Any] = super().__getstate__()
-        return {k: v for k, v in state.items() if k not in ("_module", "_optimizer_state")}
+        state.pop("_module", None)
+        if MOMENTS in state:
+            state[MOMENTS] = fitting.as_arrays(state[MOMENTS])
+        return state
 
     def __sklearn_tags__(self) -> Any:
         """What kinds of input work."""

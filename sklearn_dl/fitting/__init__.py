@@ -31,6 +31,8 @@ from sklearn_dl.fitting.settings import (
     torch_device,
 )
 from sklearn_dl.fitting.trained import (
+    as_arrays,
+    as_tensors,
     history_frame,
     left_out_outputs,
     network_outputs,
@@ -47,6 +49,8 @@ __all__ = [
     "Encoder",
     "Rows",
     "architecture_of",
+    "as_arrays",
+    "as_tensors",
     "batch_size_of",
     "check_same_encoding",
     "check_same_network",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_dl.fitting.inputs import Encoder, shared_tensor
+from sklearn_dl.fitting.settings import torch_device
 from sklearn_dl.nn import Architecture, PlainEnsemble, build
 from sklearn_dl.tabular import Table
 from sklearn_dl.training import FitJob, ModelState, Recipe
@@ -19,6 +20,8 @@ from sklearn_dl.training.inputs import SomeInputs
 from sklearn_dl.training.threads import limited_threads, threads_for
 
 __all__ = [
+    "as_arrays",
+    "as_tensors",
     "history_frame",
     "left_out_outputs",
     "network_outputs",
@@ -40,6 +43,25 @@ def numpy_state(state: ModelState) -> dict[str, NDArray[Any]]:
 def torch_state(state: dict[str, NDArray[Any]], optimizer: dict[str, Any]) -> ModelState:
     """The numbers of a model for the loop to go on from."""
     return ModelState({name: shared_tensor(value) for name, value in state.items()}, optimizer)
+
+
+def as_arrays(value: Any) -> Any:
+    """The state of an optimizer with arrays for tensors, so that it opens without its device."""
+    if isinstance(value, dict):
+        return {key: as_arrays(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(as_arrays(item) for item in value)
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def as_tensors(value: Any, device: Any) -> Any:
+    """The state of an optimizer as `as_arrays` was given it, on a device; copied."""
+    if isinstance(value, dict):
+        return {key: as_tensors(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(as_tensors(item, device) for item in value)
+    is_array = isinstance(value, np.ndarray)
+    return torch.tensor(value, device=torch_device(device)) if is_array else value
 
 
 def plain_module(network: dict[str, Any], state: dict[str, NDArray[Any]]) -> torch.nn.Module:

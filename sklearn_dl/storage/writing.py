@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from sklearn_dl.estimators.network import MOMENTS
 from sklearn_dl.storage.known import DTYPES, MAX_DEPTH, function_key, key_of
 
 __all__ = ["Arrays", "write_value"]
@@ -168,7 +169,8 @@ def _attributes(value: Any, place: str) -> dict[str, Any]:
             f"{place}.memory is {state['memory']!r}, a cache of this machine. Set memory=None "
             "before save_model; predictions do not change."
         )
-    return state
+    # moments are for going on in the same work, and would make a model file three times as large
+    return {name: part for name, part in state.items() if name != MOMENTS}
 
 
 def _refusal(value: Any, place: str) -> str:

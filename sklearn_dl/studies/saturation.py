@@ -182,10 +182,8 @@ def _one_cell(
 def _scaled(run: Run, loss: str, scale: float) -> Any:
     """The initial network with all weights times a factor, ready to be trained on."""
     start = copy.deepcopy(run.fitted).set_params(loss=loss)
-    start._state = {name: value * value.dtype.type(scale) for name, value in start._state.items()}
-    for name in ("_module", "_optimizer_state"):
-        if hasattr(start, name):
-            delattr(start, name)
+    scaled = {name: value * value.dtype.type(scale) for name, value in start._state.items()}
+    start._take_weights(scaled)
     return start
 
 
