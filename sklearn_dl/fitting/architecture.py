@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ def architecture_of(
 def is_stackable(architecture: Architecture) -> bool:
     """Whether models of this architecture can train as one stack; checks a user's callables."""
     if callable(architecture.activation):
+        _refuse_parameters(architecture.activation)
         rows = torch.zeros(1, 2, 3)
         out = architecture.activation(rows)
         if not isinstance(out, torch.Tensor) or out.shape != rows.shape:
@@ -93,6 +95,19 @@ def check_same_encoding(encoder: Encoder, estimator: Any) -> None:
                 f"cannot go on training a network with another {name}: had {had!r}, got "
                 f"{asked!r}. Call fit with warm_start=False to start afresh."
             )
+
+
+def _refuse_parameters(activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """An activation stands in many places of many models: it has nothing of its own to learn."""
+    if not isinstance(activation, torch.nn.Module):
+        return
+    names = [name for name, _ in (*activation.named_parameters(), *activation.named_buffers())]
+    if names:
+        raise ValueError(
+            f"activation={activation!r} keeps parameters or buffers ({', '.join(names[:5])}), but "
+            "an activation must be a function of its argument alone. Give a class of modules that "
+            "has it inside as module, a callable (n_features, n_outputs) -> torch.nn.Module."
+        )
 
 
 def check_same_network(had: Architecture, asked: Architecture) -> None:
