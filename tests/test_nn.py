@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from torch import nn
 
 from sklearn_dl import DLClassifier, DLRegressor, batched_fits
@@ -314,6 +314,27 @@ def test_frozen_parameters_stay_in_fits_that_train_together(iris):
     assert_allclose(found.learnt.weight.detach(), alone.learnt.weight.detach(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("surrounding", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    "params",
+    [{"module": TwoHeads}, {"activation": "gelu"}, {"normalization": "batch"}, {}],
+    ids=["module", "gelu", "batch", "default"],
+)
+def test_a_fit_draws_gradients_whatever_surrounds_it(iris, params, surrounding):
+    X, y = iris
+    net = DLClassifier(**params, max_epochs=2, random_state=0)
+    expected = net.fit(X, y).predict_proba(X)
+    twice = net.partial_fit(X, y).predict_proba(X)
+    with surrounding():
+        assert_array_equal(net.fit(X, y).predict_proba(X), expected)
+        with batched_fits():
+            scores = cross_val_score(net, X, y, cv=2)
+        assert not torch.is_grad_enabled()
+    assert_allclose(scores, cross_val_score(net, X, y, cv=2))
+    assert not any(p.is_inference() for p in net.module_.parameters())
+    assert_array_equal(net.partial_fit(X, y).predict_proba(X), twice)
+
+
 def test_users_module_sees_the_sizes_and_rows_of_the_problem(iris):
     seen = []
 
@@ -337,6 +358,27 @@ def test_buffers_of_a_users_module_move_as_torchs(iris):
     assert_allclose(ours.running_mean, norm.running_mean, rtol=1e-9)
     assert_allclose(ours.running_var, norm.running_var, rtol=1e-9)
     assert int(ours.num_batches_tracked) == 5
+
+
+class Shifted(nn.Module):
+    """An activation with a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("shift", torch.ones(()))
+
+    def forward(self, x):
+        return torch.relu(x - self.shift)
+
+
+@pytest.mark.parametrize(("activation", "name"), [(nn.PReLU(), "weight"), (Shifted(), "shift")])
+@pytest.mark.parametrize("module", ["auto", "mlp"])
+def test_an_activation_with_numbers_of_its_own_is_refused(iris, module, activation, name):
+    before = {key: value.clone() for key, value in activation.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"keeps parameters or buffers \({name}\).*as module"):
+        DLClassifier(module=module, activation=activation).fit(*iris)
+    assert activation.state_dict() == before
+    DLClassifier(module=module, activation=nn.ELU(), max_epochs=1).fit(*iris)
 
 
 @pytest.mark.parametrize(

@@ -233,15 +233,16 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             )
         if not resume:
             self.encoder_ = fitting.fitted_encoder(self, rows, self.input_shape_)
-        job = self._job(rows, held_out, resume=resume, incremental=incremental)
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
-        context = self._init_callback_context(max_subtasks=job.max_epochs)
-        context.call_on_fit_task_begin(**told)
-        result = submit(self._with_hooks(job, context, told))
-        self._keep(job, result, incremental=incremental)
-        self._calibrate(job)
-        context.call_on_fit_task_end(**told, reconstruction_attributes={})
+        with torch.inference_mode(False), torch.enable_grad():  # whatever surrounds the fit
+            job = self._job(rows, held_out, resume=resume, incremental=incremental)
+            metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+            told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
+            context = self._init_callback_context(max_subtasks=job.max_epochs)
+            context.call_on_fit_task_begin(**told)
+            result = submit(self._with_hooks(job, context, told))
+            self._keep(job, result, incremental=incremental)
+            self._calibrate(job)
+            context.call_on_fit_task_end(**told, reconstruction_attributes={})
         return self
 
     def _check_finite_parameters(self) -> None:

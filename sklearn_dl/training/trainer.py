@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TypeAlias
 
+import torch
+
 from sklearn_dl.training.job import FitJob, FitResult, Progress
 from sklearn_dl.training.members import combined, members
 from sklearn_dl.training.model import Model
@@ -22,8 +24,14 @@ def train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
 
     A model that diverges ends with its error in its result and does not disturb the others. Ctrl-C
     ends a single fit with its weights so far; with several it passes through. Jobs that have a
-    place go on from the state that is kept there, and leave their results.
+    place go on from the state that is kept there, and leave their results. Gradients are drawn
+    whatever surrounds the call, such as ``torch.no_grad()``.
     """
+    with torch.inference_mode(False), torch.enable_grad():
+        return _train_stack(jobs)
+
+
+def _train_stack(jobs: Sequence[FitJob]) -> list[FitResult]:
     teams = [members(job) for job in jobs]
     models = [
         Model(one, team, member)
