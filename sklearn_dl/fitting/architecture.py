@@ -12,6 +12,7 @@ from sklearn_dl.fitting.inputs import Bins, Encoder, embedded_levels
 from sklearn_dl.fitting.settings import checked_sizes, is_periodic, n_members_of
 from sklearn_dl.losses import Link
 from sklearn_dl.nn import EMBEDDING_SIZE, PERIODIC, Architecture
+from sklearn_dl.nn.randomness import private_random
 from sklearn_dl.nn.replicated import can_be_stacked
 from sklearn_dl.tabular import ImageShape
 
@@ -61,12 +62,19 @@ def is_stackable(architecture: Architecture) -> bool:
     if callable(architecture.activation):
         _refuse_parameters(architecture.activation)
         rows = torch.zeros(1, 2, 3)
-        out = architecture.activation(rows)
+        with private_random(torch.Generator().manual_seed(0)) as mode:
+            out = architecture.activation(rows)
         if not isinstance(out, torch.Tensor) or out.shape != rows.shape:
             seen = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
             raise ValueError(
                 "a callable activation must return a tensor of the shape of its argument; for "
                 f"shape {tuple(rows.shape)} it gave {seen}."
+            )
+        if mode is not None and mode.used:
+            raise ValueError(
+                "a callable activation draws random numbers, which would come from torch's global "
+                "state, also in predict. Draw them in a module of your own, module=..., whose "
+                "numbers come from random_state, or use dropout."
             )
     if not callable(architecture.module):
         return True
