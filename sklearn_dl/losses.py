@@ -260,6 +260,12 @@ class _UserLoss:
                 f"a callable loss must return one value a row, shape ({n},); got {seen}. "
                 "Return the unreduced losses (reduction='none' in torch)."
             )
+        if outputs.requires_grad and torch.is_grad_enabled() and not losses.requires_grad:
+            raise ValueError(
+                "a callable loss must be differentiable in the outputs of the network, but its "
+                "result has no gradient. Compute it from the outputs by torch operations alone, "
+                "without detach(), item(), numpy() or torch.no_grad()."
+            )
         return losses.flatten(1).mean(1).view(lead) if losses.ndim > 1 else losses.view(lead)
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
@@ -14,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
+from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor, batched_fits
 from sklearn_dl.training import DivergenceError, ModelState
@@ -566,3 +568,39 @@ def test_classes_too_rare_to_stratify_are_held_out_all_the_same(rare):
     estimator = DLClassifier(**SMALL, early_stopping=True, batch_size=7).fit(X, y)
     assert_array_equal(estimator.classes_, [0, 1, 2])
     assert estimator.predict_proba(X).shape == (len(y), 3)
+
+
+# what cannot be trained, or only looks so
+
+
+def test_weights_whose_sum_overflows_are_shares_all_the_same(iris):
+    for estimator, y in ((DLClassifier(**SMALL), iris[1]), (DLRegressor(**SMALL), iris[1] * 1.0)):
+        expected = estimator.fit(iris[0], y).predict(iris[0])
+        weight = np.full(len(y), 1e308)
+        assert_allclose(estimator.fit(iris[0], y, sample_weight=weight).predict(iris[0]), expected)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"device": "meta"}, "device='meta' has shapes and no numbers"),
+        ({"loss": lambda f, t: f.detach().sum(1)}, "a callable loss must be differentiable"),
+        (
+            {"activation": lambda x: nn.functional.rrelu(x, training=True)},
+            "a callable activation draws random numbers",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_named(iris, params, message):
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match=message):
+        DLClassifier(**{**SMALL, **params}).fit(*iris)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_column_of_wide_integers_is_one_of_numbers(iris):
+    X, y = (iris[0] * 10).astype(int), iris[1]
+    frame = pl.DataFrame({f"x{i}": X[:, i].tolist() for i in range(4)})
+    expected = DLClassifier(**SMALL).fit(frame, y).predict_proba(frame)
+    wide = frame.with_columns(pl.all().cast(pl.Int128))
+    assert_allclose(DLClassifier(**SMALL).fit(wide, y).predict_proba(wide), expected, rtol=1e-5)

@@ -75,7 +75,10 @@ def checked_rows(table: Table, target: NDArray[Any], sample_weight: Any) -> Rows
     if sample_weight is None:
         return Rows(held, target, None)
     weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
-    rows = Rows(held, target, weight)
+    with np.errstate(over="ignore"):
+        too_large = np.isinf(weight.sum())
+    # only shares of the sum count
+    rows = Rows(held, target, weight / weight.max() if too_large else weight)
     return rows if weight.all() else rows.at(np.flatnonzero(weight))
 
 

@@ -58,6 +58,11 @@ def torch_device(device: Any) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={device!r} cannot be used here: {reason}") from error
+    if found.type == "meta":
+        raise ValueError(
+            f"device={str(found)!r} has shapes and no numbers, so that nothing can be learnt on "
+            "it. Give device='cpu', or an accelerator such as 'cuda'."
+        )
     return found
 
 

@@ -207,7 +207,8 @@ def _pandas_frame(X: Any) -> pd.DataFrame:
 
 def _pandas_values(column: Any) -> Any:
     dtype = column.dtype
-    if dtype == nw.Decimal or (dtype == nw.Boolean and column.null_count()):
+    wide = dtype in (nw.Decimal, nw.Int128, nw.UInt128)  # numpy has no such numbers
+    if wide or (dtype == nw.Boolean and column.null_count()):
         column = column.cast(nw.Float64)
     elif dtype in (nw.Categorical, nw.Enum):
         # An Enum lists its values but need not order them, so it is no ordered categorical.
