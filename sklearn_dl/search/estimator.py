@@ -36,7 +36,7 @@ class DiagnosisSearchCV(BaseSearchCV):
     The first round is the estimator as it is, and settings that would be best on some plausible
     tables: where labels are noisy a network should learn less. After each round the best candidate
     is diagnosed from what the search knows already: its training and held-out scores by fold, those
-    of the other candidates, and a few reference models. A third of the next round is what the
+    of the other candidates, and a few reference models. Most of the next round is what the
     causes ask for, shared out by their probabilities: steps from the best candidates, which get
     smaller where a round brought nothing (Hooke and Jeeves 1961). The rest is drawn from the whole
     space. Of many such proposals those are trained that a Gaussian process through the scores so

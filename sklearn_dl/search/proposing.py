@@ -26,9 +26,9 @@ FIRST_STEP = 0.5  # share of a range; halved when a round brought nothing (Hooke
 LEAST_STEP = 0.1
 MOST_MOVES = 4  # hyperparameters that a candidate changes
 #: Share of a round that is what the diagnosis asks for; the rest is drawn anywhere, since scores of
-#: a few folds mislead and no direction is right for ever. Chosen by searches through models of the
-#: tuning tables of benchmarks/search.py.
-ASKED = 1 / 3
+#: a few folds mislead and no direction is right for ever. Chosen by searches on the tuning tables
+#: of benchmarks/search.py.
+ASKED = 0.6
 STEPS, DRAWS = 120, 180  # proposals of either, of which the most promising are trained
 CROSSED = 0.25  # of the former take their values from two of the best
 PARENTS = 4  # trials that are crossed

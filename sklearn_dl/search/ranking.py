@@ -30,9 +30,9 @@ NEAR = 0.5
 #: Draws from the posterior are shrunk to its mean by this: of a few settings a round, most should
 #: be good and some a surprise. Chosen on the tuning tables of benchmarks/search.py.
 CURIOSITY = 0.5
-#: Variance of scores about the effects, in the unit of `experience`; of random settings it is 0.1,
-#: of good ones, which differ less, their folds' noise is a larger part.
-NOISE = 0.25
+#: Variance of scores about the effects, in the unit of `experience`, as it is of random settings.
+#: Of good ones it is a larger part, but a search that trusts its scores finds better ones.
+NOISE = 0.1
 #: What is chosen by the likelihood of the scores seen: how far scores spread (in their standard
 #: deviations, with a log-normal prior of this width), and how large and how far-reaching is what no
 #: effect describes.
