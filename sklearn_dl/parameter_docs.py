@@ -13,7 +13,8 @@ _PARAMETERS = """hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of each hidden layer. ``()`` is the linear model.
     activation : {"relu", "gelu", "silu", "selu", "tanh", "sigmoid", "identity"} or callable, \
             default="relu"
-        Applied after each hidden layer. A callable maps a tensor to one of the same shape.
+        Applied after each hidden layer. A callable maps a tensor to one of the same shape,
+        and draws no random numbers.
     normalization : {"batch", "layer"} or None, default=None
         Normalise the units before each activation: over the batch (Ioffe and Szegedy 2015) or over
         the layer (Ba et al. 2016).
