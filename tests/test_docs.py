@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from sklearn_dl import diagnosis
+
 ROOT = Path(__file__).resolve().parents[1]
 TRANSLATED = sorted(ROOT.glob("*.zh-CN.md")) + sorted((ROOT / "docs").glob("*.zh-CN.md"))
 
 
 def test_every_check_has_its_section_and_every_section_its_check():
     source = "\n".join(
-        path.read_text("utf-8") for path in (ROOT / "sklearn_dl/diagnosis").glob("*.py")
+        path.read_text("utf-8") for path in Path(diagnosis.__file__).parent.glob("*.py")
     )
     asked = set(re.findall(r'"(DL\d{3})"', source))
     headings = re.findall(r"^### (DL\d{3}):", (ROOT / "docs/checks.md").read_text("utf-8"), re.M)
