@@ -771,7 +771,13 @@ BEATEN, FAR = Gap(0.2, 0.02, 1e-9, 0.23), Gap(0.5, 0.02, 1e-9, 0.53)
     ],
 )
 def test_a_brake_goes_on_to_other_folds_where_the_first_leaves_its_gain_open(gain, gap, again):
-    assert brakes_module._open(gain, gap, 0.1) is again
+    assert brakes_module._open(gain, gap, 0.1, few=False) is again
+
+
+def test_a_fold_of_few_rows_never_says_for_the_others_that_no_brake_helps():
+    no_gain = Estimate(-0.3, 0.1)
+    assert brakes_module._open(no_gain, UNKNOWN, 0.1, few=True)
+    assert not brakes_module._open(no_gain, UNBEATEN, 0.1, few=True)
 
 
 @pytest.mark.parametrize(("rate", "can"), [(1e-2, True), (1e-7, False)])

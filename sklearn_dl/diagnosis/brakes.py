@@ -38,6 +38,8 @@ SMALLER = 4  # times as narrow
 FEW = 2  # brakes of the standard budget: of 25 overfitted networks of our benchmark's tuned tables
 # an early stop or dropout helped 24, with 98 % (median) of what the best of five brakes gained
 
+ENOUGH = 50  # held-out rows of a fold that may say for the others that no brake helps
+
 
 @dataclass(frozen=True)
 class Brake:
@@ -150,7 +152,8 @@ def try_brakes(
     order = sorted(range(len(tried)), key=lambda k: -_value(gains[k]))
     chosen = list(order) if thorough else order[:1]
     n_fits = len(jobs)
-    if len(folds) > 1 and (thorough or _open(gains[order[0]], gap, margin)):
+    few = len(fits[0].test) < ENOUGH
+    if len(folds) > 1 and (thorough or _open(gains[order[0]], gap, margin, few=few)):
         for k in chosen:
             jobs = [_job(subject, tried[k].params, table, folds, j) for j in range(1, len(folds))]
             n_fits += len(jobs)
@@ -164,16 +167,18 @@ def try_brakes(
     return Brakes(tuple(tried[k] for k in order), n_fits, n_rows, half, len(rows))
 
 
-def _open(gain: Estimate, gap: Gap, margin: float) -> bool:
+def _open(gain: Estimate, gap: Gap, margin: float, *, few: bool) -> bool:
     """Whether the first fold leaves open if its best brake helps, and that matters.
 
     It decides where another model is better, but not by far. Elsewhere it must be possible that it
-    gains more than the margin, and where no other model is better, not without hope.
+    gains more than the margin (a fold of few rows never shows that it does not), and where no other
+    model is better, not without hope.
     """
     if rules.found(gap, margin):
         return gap.value <= rules.WIDE * margin
     hopeful = _value(gain) > rules.HALF * margin
-    return (hopeful or not rules.settled(gap, margin)) and not gain.upper() < margin
+    small = gain.upper() < margin and not few
+    return (hopeful or not rules.settled(gap, margin)) and not small
 
 
 def _job(subject: Subject, params: Params, table: Table, folds: Folds, fold: int) -> Job:
