@@ -1,5 +1,6 @@
 """DiagnosisSearchCV: scikit-learn's contract, its budget, and candidates the diagnosis asks for."""
 
+import pickle
 from typing import ClassVar
 
 import numpy as np
@@ -231,7 +232,8 @@ def test_a_warm_start_goes_on_and_trains_no_candidate_twice(counting, iris):
     assert list(search.rounds_["candidates"]) == [5, 4]
     with pytest.warns(UserWarning, match="Raise n_candidates"):
         search.fit(*iris)
-    assert len(counting.seen) == 27
+    assert len(counting.seen) == 27 + 3  # the last one again
+    assert len(set(counting.seen)) == 27
 
 
 def test_an_interrupted_search_goes_on_from_its_last_whole_round(counting, iris, monkeypatch):
@@ -274,13 +276,68 @@ def test_a_search_that_died_is_run_again_and_trains_only_what_was_not_done(iris,
     assert search.cv_results_["params"] == tiny_search().fit(*iris).cv_results_["params"]
 
 
-def test_a_warm_start_refuses_other_rows(iris):
-    X, y = iris
-    search = tiny_search(n_candidates=2, warm_start=True).fit(X, y)
-    with pytest.raises(ValueError, match="not those it met"):
-        search.set_params(n_candidates=4).fit(X[:100], y[:100])
-    search.set_params(warm_start=False).fit(X[:100], y[:100])
-    assert len(search.cv_results_["params"]) == 4
+@pytest.mark.parametrize("n_candidates", [2, 4], ids=["nothing left", "goes on"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda search, X, y: search.fit(X[:100], y[:100]), "the rows and the folds"),
+        (lambda search, X, y: search.fit(2 * X, y), "met: the rows"),
+        (lambda search, X, y: search.fit(X, y, sample_weight=y + 1.0), "met: the rows"),
+        (lambda search, X, y: search.set_params(cv=4).fit(X, y), "met: the folds"),
+        (lambda search, X, y: search.set_params(scoring="f1_macro").fit(X, y), "met: scoring"),
+        (lambda search, X, y: search.set_params(estimator__max_epochs=3).fit(X, y),
+         "met: the estimator"),
+        (lambda search, X, y: search.set_params(param_distributions=LISTS).fit(X, y),
+         "hyperparameters than this one: learning_rate"),
+    ],
+    ids=["other rows", "other X", "weights", "folds", "metric", "estimator", "names"],
+)  # fmt: skip
+def test_a_warm_start_refuses_what_its_candidates_have_not_met(change, said, n_candidates, iris):
+    search = tiny_search(n_candidates=2, warm_start=True).fit(*iris)
+    with pytest.raises(ValueError, match=said):
+        change(search.set_params(n_candidates=n_candidates), *iris)
+    change(search.set_params(warm_start=False), *iris)
+    assert len(search.cv_results_["params"]) == n_candidates
+
+
+def test_a_warm_start_with_nothing_left_to_try_is_refitted(counting, iris):
+    used_up = tiny_search(space={"dropout": [0.0, 0.1, 0.2]}, n_candidates=20, warm_start=True)
+    first = used_up.fit(*iris).cv_results_
+    with pytest.warns(UserWarning, match="nothing new was tried"):
+        again = used_up.set_params(refit=True).fit(*iris).cv_results_
+    assert again["params"] == first["params"]
+    assert_allclose(again["mean_test_score"], first["mean_test_score"])
+    assert used_up.best_estimator_.dropout == used_up.best_params_["dropout"]
+    Counting.interrupt_at = 4 * 3
+    cut_short = tiny_search(estimator=counting, n_candidates=4, warm_start=True, refit=True)
+    with pytest.raises(KeyboardInterrupt):
+        cut_short.fit(*iris)
+    Counting.interrupt_at = None
+    with pytest.warns(UserWarning, match="nothing new was tried"):
+        cut_short.fit(*iris)
+    whole = tiny_search(n_candidates=4, refit=True).fit(*iris)
+    assert cut_short.best_params_ == whole.best_params_
+    assert (cut_short.predict(iris[0]) == whole.predict(iris[0])).all()
+
+
+def test_a_warm_start_diagnoses_the_metric_to_refit_by(iris):
+    scoring = ["accuracy", "neg_log_loss"]
+    search = tiny_search(scoring=scoring, n_candidates=4, warm_start=True).fit(*iris)
+    assert (search.references_["prior"] > 0).all()
+    search.set_params(refit="neg_log_loss", n_candidates=8).fit(*iris)
+    assert (search.references_["prior"] < -1).all()
+
+
+def test_a_search_stores_neither_rows_nor_folds_and_moves_no_global_state(iris):
+    np.random.seed(0)  # noqa: NPY002
+    search = tiny_search(n_candidates=1, random_state=None).fit(*iris)
+    assert np.random.rand() == np.random.RandomState(0).rand()  # noqa: NPY002
+    few, many = (
+        len(pickle.dumps(tiny_search(n_candidates=1).fit(*(np.tile(part.T, k).T for part in iris))))
+        for k in (1, 10)
+    )
+    assert many < 1.1 * few
+    assert pickle.loads(pickle.dumps(search)).best_index_ == 0
 
 
 # --- what is wrong with the input -----------------------------------------------------------------

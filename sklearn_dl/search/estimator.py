@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -67,7 +67,9 @@ class DiagnosisSearchCV(BaseSearchCV):
         settings, the search repeats.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the candidates of the last one, of an interrupted one too
-        (those of its whole rounds). Rows and folds must be the same; raise ``n_candidates``.
+        (those of its whole rounds). Rows, folds, estimator, scoring and the names in
+        ``param_distributions`` must be the same; raise ``n_candidates``. Where nothing is left to
+        try, the last candidate is evaluated once more, and the best is refitted.
 
     Attributes
     ----------
@@ -89,7 +91,8 @@ class DiagnosisSearchCV(BaseSearchCV):
     TypeError
         In ``fit``, if the estimator holds no network of this package.
     ValueError
-        In ``fit``, for names that are no parameters, or for other rows under ``warm_start``.
+        In ``fit``, for names that are no parameters, or where under ``warm_start`` candidates
+        would be compared that were judged by other rows, folds or metrics.
 
     References
     ----------
@@ -168,24 +171,27 @@ class DiagnosisSearchCV(BaseSearchCV):
             raise ValueError(
                 "n_candidates and max_seconds are both None: the search would never end. Set one."
             )
+        self._fit_params = params
         if not (self.warm_start and hasattr(self, "_history")):
             weighted = params.get("sample_weight") is not None
             self._history = History.new(
                 self.random_state, 0 if weighted else n_references(self.n_candidates)
             )
-        elif self._left() <= 0:
-            warnings.warn(
-                f"warm_start: the {self._history.n_settings} settings of n_candidates="
-                f"{self.n_candidates} are evaluated already. Raise n_candidates to go on.",
-                UserWarning,
-                stacklevel=2,
-            )
-            return self
+        n_before = len(self._history.params)
         try:
             with batched_fits():
                 super().fit(X, y, **params)
-        finally:
-            self.__dict__.pop("_rows", None)
+        finally:  # neither rows nor folds are to be stored with the search
+            for name in ("_fit_params", "_rows", "_checked_cv_orig"):
+                self.__dict__.pop(name, None)
+        if len(self._history.params) == n_before:
+            warnings.warn(
+                f"warm_start: nothing new was tried, since the {self._history.n_settings} settings "
+                f"of n_candidates={self.n_candidates} are evaluated already, or all that "
+                "param_distributions holds. Raise n_candidates, or widen it, to go on.",
+                UserWarning,
+                stacklevel=2,
+            )
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -204,7 +210,7 @@ class DiagnosisSearchCV(BaseSearchCV):
         splitter: Any = vars(self)["_checked_cv_orig"]
         splits = list(splitter.split(X, y, **split_params))
         self._checked_cv_orig = check_cv(splits)
-        self._history.meet(y, splits)
+        self._history.meet((X, y, self._fit_params), splits, self.scoring, self.estimator)
         self._rows = X, y, splits
 
     def _format_results(
@@ -221,26 +227,38 @@ class DiagnosisSearchCV(BaseSearchCV):
         subject = network_in(self.estimator, type(self).__name__)
         space = self.param_distributions
         space = param_space(subject.estimator) if space is None else checked_space(space, subject)
+        history.check_names(space)
+        if history.params and (
+            history.references is None or history.metric != history.choose_metric(self.refit)
+        ):
+            self._compare(subject.task)
         proposer = Proposer(space, subject, history.seed)
         context = callback_ctx.subcontext(
             task_name="search", max_subtasks=None
         ).call_on_fit_task_begin(estimator=self)
-        while size := clock.affordable(_size(self._left(), first=not history.params)):
-            stack = proposer.propose(history, size)
-            if not stack:
-                break
+
+        def evaluate(stack: list[dict[str, Any]], more: Mapping[str, list[Any]]) -> None:
             inner = context.subcontext(
                 task_name="round", max_subtasks=len(stack) * self.n_splits_,
                 sequential_subtasks=False,
             ).call_on_fit_task_begin(estimator=self)  # fmt: skip
-            more = {"round": [history.n_rounds] * len(stack), "cause": [p.cause for p in stack]}
-            evaluate_candidates([p.params for p in stack], more_results=more, callback_ctx=inner)
+            evaluate_candidates(stack, more_results=more, callback_ctx=inner)
             inner.call_on_fit_task_end(estimator=self)
+
+        while size := clock.affordable(_size(self._left(), first=not history.params)):
+            stack = proposer.propose(history, size)
+            if not stack:
+                break
+            rounds, causes = [history.n_rounds] * len(stack), [p.cause for p in stack]
+            evaluate([p.params for p in stack], {"round": rounds, "cause": causes})
             clock.spent(len(stack))
             if history.references is None:
                 self._compare(subject.task)
             if self.verbose:
                 print(history.line())
+        if clock.n == 0:  # scikit-learn makes its results of at least one evaluation
+            params, more = history.last()
+            evaluate([params], more)
         context.call_on_fit_task_end(estimator=self)
         self.rounds_ = pd.DataFrame(history.rounds())
         self.references_ = dict(history.references or {})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pickle import PicklingError
 from typing import Any, Self
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
+from sklearn_dl.fitting import new_seed
 from sklearn_dl.search.evidence import CAUSES, Trial
 
 __all__ = ["History"]
@@ -54,15 +55,14 @@ class History:
     references: dict[str, Floats] | None = None
     metric: str = "score"
     test_over_train: float = 0.0
-    _seen: str | None = None
+    _seen: dict[str, Any] = field(default_factory=dict)
     _n_splits: int = 0
     _n_earlier: int = 0
 
     @classmethod
     def new(cls, random_state: Any, n_references: int) -> Self:
         """An empty one."""
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
-        return cls(seed, n_references)
+        return cls(new_seed(random_state), n_references)
 
     @property
     def n_settings(self) -> int:
@@ -74,24 +74,54 @@ class History:
         """Whole rounds so far."""
         return self.round[-1] + 1 if self.round else 0
 
-    def meet(self, y: Any, splits: Sequence[tuple[Any, Any]]) -> None:
-        """Take note of the folds.
+    def meet(
+        self, rows: Any, splits: Sequence[tuple[Any, Any]], scoring: Any, estimator: Any
+    ) -> None:
+        """Take note of what candidates are judged by.
 
         Raises
         ------
         ValueError
-            If there are candidates of other ones.
+            If there are candidates that were judged otherwise.
         """
-        seen = str(joblib.hash((np.asarray(y), splits)))
-        if self.params and self._seen != seen:
+        seen = {
+            "the rows": _digest(rows),
+            "the folds": _digest(splits),
+            "scoring": scoring,
+            "the estimator": _digest(estimator),
+        }
+        others = [name for name, value in seen.items() if self.params and value != self._seen[name]]
+        if others:
             raise ValueError(
-                "warm_start=True goes on with the candidates of the last fit, and y or the folds "
-                "are not those it met. Give the same rows and a splitter whose random_state is an "
-                "int, or set warm_start=False."
+                "warm_start=True goes on with the candidates of the last fit, and what this one "
+                f"gives is not what they met: {' and '.join(others)}. Give the same rows, "
+                "estimator and scoring and a splitter whose random_state is an int, or set "
+                "warm_start=False."
             )
         self._seen, self._n_splits, self._n_earlier = seen, len(splits), len(self.params)
         ratios = [len(test) / max(len(train), 1) for train, test in splits]
         self.test_over_train = float(np.mean(ratios)) if ratios else 0.0
+
+    def check_names(self, space: Mapping[str, Any]) -> None:
+        """See that candidates so far have a value of each hyperparameter.
+
+        Raises
+        ------
+        ValueError
+            If they have values of others.
+        """
+        if self.params and set(self.params[0]) != set(space):
+            names = sorted(set(self.params[0]) ^ set(space))
+            raise ValueError(
+                "warm_start=True goes on with the candidates of the last fit, which was a search "
+                f"over other hyperparameters than this one: {', '.join(names)}. Name the same ones "
+                "in param_distributions, or set warm_start=False."
+            )
+
+    def last(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """The last candidate with its round and cause, for `extended` to give its scores anew."""
+        self._n_earlier = len(self.params) - 1
+        return self.params[-1], {"round": self.round[-1:], "cause": self.cause[-1:]}
 
     def extended(
         self, params: Sequence[dict[str, Any]], out: Sequence[dict[str, Any]], more: Any
@@ -151,3 +181,11 @@ class History:
         asked = ", ".join(f"{c.value} {last[c.value]:.0%}" for c in CAUSES)
         asked = "the estimator as it is, and its probes" if "nan" in asked else asked
         return f"round {self.n_rounds}: {asked}; best so far {last['best_score']:.4g}"
+
+
+def _digest(value: Any) -> str | None:
+    """Equal for equal values; None for what cannot be told from another."""
+    try:
+        return str(joblib.hash(value))
+    except (PicklingError, AttributeError, TypeError):  # such as a function without a name
+        return None
