@@ -12,10 +12,13 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-__all__ = ["SCHEDULES", "Schedule", "factor_of_fall", "learning_rate_schedule"]
+__all__ = ["SCHEDULES", "Multiplier", "Schedule", "factor_of_fall", "learning_rate_schedule"]
 
 Schedule = Callable[[float], float]
 """Progress in [0, 1] -> multiplier of the learning rate."""
+
+Multiplier = Callable[[int, int], float]
+"""Steps that are done, and steps of the whole training -> multiplier for the next step."""
 
 #: Share of the rate that ``"exponential"`` keeps at the end where no factor is given.
 EXPONENTIAL_END = 0.01
@@ -42,20 +45,10 @@ def one_cycle(progress: float) -> float:
     return ONE_CYCLE_END + (1 - ONE_CYCLE_END) * share
 
 
-def step(max_epochs: int, every: int, factor: float, *, counts_from_one: bool) -> Schedule:
-    """``factor ** floor(epoch / every)``: the rate falls at whole epochs.
-
-    Where warm-up counts the steps from one, the progress of an epoch's last step is its end.
-    """
-
-    def multiplier(progress: float) -> float:
-        periods = progress * max_epochs / every
-        # the small numbers keep rounding of progress from moving a fall by one step
-        if counts_from_one:
-            return float(factor ** max(0, math.ceil(periods - 1e-9) - 1))
-        return float(factor ** math.floor(periods + 1e-9))
-
-    return multiplier
+def step(max_epochs: int, every: int, factor: float) -> Schedule:
+    """``factor ** floor(epoch / every)``: the rate falls at whole epochs."""
+    # the small number keeps rounding of progress from moving a fall by one step
+    return lambda progress: float(factor ** math.floor(progress * max_epochs / every + 1e-9))
 
 
 def factor_of_fall(decay_factor: float | None) -> float:
@@ -66,10 +59,6 @@ def factor_of_fall(decay_factor: float | None) -> float:
 def exponential(max_epochs: int, factor: float) -> Schedule:
     """``factor ** epoch``, moving at every step."""
     return lambda progress: float(factor ** (progress * max_epochs))
-
-
-def _warmed(schedule: Schedule, warmup: float) -> Schedule:
-    return lambda progress: schedule(progress) * min(1.0, progress / warmup)
 
 
 def _constant(progress: float) -> float:
@@ -98,8 +87,11 @@ def learning_rate_schedule(
     decay_every: int | None,
     decay_factor: float | None,
     warmup: float,
-) -> Schedule | None:
-    """The multiplier as a function of progress; ``None`` where it is always 1.
+) -> Multiplier | None:
+    """The multiplier of each step of a training; ``None`` where it is always 1.
+
+    A step has the rate of its beginning, so that none is made at the rate 0 of progress 1, but the
+    warm-up of its end: at its beginning the first step would do nothing.
 
     Parameters
     ----------
@@ -120,7 +112,7 @@ def learning_rate_schedule(
         function = _checked(schedule)
     elif schedule == "step":
         every = decay_every or max(1, max_epochs // 3)
-        function = step(max_epochs, every, factor_of_fall(decay_factor), counts_from_one=warmup > 0)
+        function = step(max_epochs, every, factor_of_fall(decay_factor))
     elif schedule == "exponential":
         default = EXPONENTIAL_END ** (1 / max_epochs)
         function = exponential(max_epochs, default if decay_factor is None else decay_factor)
@@ -130,4 +122,9 @@ def learning_rate_schedule(
         return None
     else:
         function = _constant
-    return _warmed(function, warmup) if warmup > 0 else function
+
+    def multiplier(done: int, total: int) -> float:
+        factor = function(done / total)
+        return factor * min(1.0, (done + 1) / total / warmup) if warmup > 0 else factor
+
+    return multiplier

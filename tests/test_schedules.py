@@ -14,14 +14,16 @@ from sklearn_dl.schedules import SCHEDULES, learning_rate_schedule
 RATE, EPOCHS = 0.02, 12
 
 
-def _schedule(schedule, max_epochs=EPOCHS, decay_every=None, decay_factor=None, warmup=0.0):
-    return learning_rate_schedule(
+def _schedule(schedule, max_epochs=EPOCHS, decay_every=None, decay_factor=None):
+    """The multiplier as a function of progress."""
+    multiplier = learning_rate_schedule(
         schedule,
         max_epochs=max_epochs,
         decay_every=decay_every,
         decay_factor=decay_factor,
-        warmup=warmup,
+        warmup=0.0,
     )
+    return multiplier and (lambda progress: multiplier(progress, 1))
 
 
 def _history(X, y, steps=3, estimator_class=DLClassifier, **params):
@@ -92,14 +94,23 @@ def test_history_shows_the_rate_of_each_epochs_last_step(iris, case, steps):
 @pytest.mark.parametrize("case", CLOSED_FORMS)
 def test_warm_up_rises_linearly_on_top_of_the_schedule(iris, case):
     parameters, multiplier = CLOSED_FORMS[case]
-    # a step of rate 0 would do nothing: with a warm-up the first step is step 1 of the total
-    progress = [(epoch + 1) / EPOCHS for epoch in range(EPOCHS)]
-    # that count belongs to the warm-up: the falls of "step" stay at the ends of epochs
-    back = 1 / (3 * EPOCHS) if parameters["schedule"] == "step" else 0.0
-    expected = [RATE * multiplier(t - back) * min(1.0, t / 0.5) for t in progress]
+    # of the last step of each epoch: the warm-up counts from 1, or its first step would do nothing
+    done = 3 * np.arange(1, EPOCHS + 1) - 1
+    steps = 3 * EPOCHS
+    expected = [RATE * multiplier(k / steps) * min(1.0, (k + 1) / steps / 0.5) for k in done]
     seen = _history(*iris, steps=3, warmup=0.5, **parameters)["learning_rate"]
     assert_allclose(seen, expected, rtol=1e-9, atol=1e-15)
     assert (seen[: EPOCHS // 2 - 1] < RATE).all()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "exponential", "step"])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.5])
+def test_every_step_moves_the_weights(iris, schedule, warmup):
+    for max_epochs in (1, 2, 5):
+        history = _history(*iris, steps=1, schedule=schedule, warmup=warmup, max_epochs=max_epochs)
+        assert (history["learning_rate"] > 0).all()
+    one = DLClassifier(max_epochs=1, random_state=0).fit(iris[0][::3], iris[1][::3])
+    assert one.history_["learning_rate"].tolist() == [one.learning_rate]
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 7])

@@ -57,9 +57,7 @@ def schedule_rates(estimator: Any, n_rows: int) -> pd.DataFrame:
     per_epoch = steps_per_epoch(n_rows, recipe.batch_size)
     total = per_epoch * recipe.max_epochs
     step = np.arange(total)
-    # as the training loop counts: with warm-up from 1, or its first step would do nothing
-    lead = 1 if recipe.warmup else 0
-    factor = [1.0 if schedule is None else schedule(min(1.0, (k + lead) / total)) for k in step]
+    factor = [1.0 if schedule is None else schedule(k, total) for k in range(total)]
     return pd.DataFrame(
         {
             "step": step + 1,

@@ -74,10 +74,7 @@ class Model:
         if self._schedule is None:
             return [base] * self.n_steps
         first, total = self.epoch * self.n_steps, self.job.recipe.max_epochs * self.n_steps
-        # warm-up would start at a rate of 0, a step that does nothing: count its steps from 1
-        lead = 1 if self.job.recipe.warmup else 0
-        steps = range(first + lead, first + lead + self.n_steps)
-        return [base * self._schedule(min(1.0, step / total)) for step in steps]
+        return [base * self._schedule(first + i, total) for i in range(self.n_steps)]
 
     @property
     def unsettled(self) -> bool:
