@@ -16,11 +16,13 @@ from torch.func import functional_call, grad, jacrev
 
 from sklearn_dl import DLClassifier, DLRegressor
 from sklearn_dl.curvature import (
+    gradient_noise,
     hessian_extremes,
     hessian_operator,
     loss_slice,
     sharpness,
     spectral_density,
+    training_loss,
 )
 from sklearn_dl.curvature.hessian import HessianOperator
 from sklearn_dl.curvature.studied import objective_of
@@ -367,6 +369,14 @@ def test_a_loss_that_is_linear_between_kinks_is_refused(loss, diabetes):
         hessian_extremes(model, X, y)
 
 
+@pytest.mark.parametrize("loss", ["mae", "pinball"])
+def test_what_needs_no_second_derivative_takes_losses_without(loss, diabetes):
+    X, y = diabetes
+    model = DLRegressor(loss=loss, max_epochs=2, random_state=0).fit(X, y)
+    assert sharpness(model, X, y, n_steps=2, n_draws=2, random_state=0).sam > 0
+    assert gradient_noise(model, X, y).trace > 0
+
+
 @pytest.mark.parametrize("loss", ["mse", "huber"])
 def test_a_loss_with_curvature_somewhere_is_taken(loss, diabetes):
     X, y = diabetes
@@ -450,3 +460,16 @@ def test_another_estimator_is_refused(iris):
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         hessian_extremes(mlp(4, 6, 3), cross_entropy, *rows(), **options)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "words"),
+    [
+        (spectral_density, {"n_draws": 0}, "n_draws and n_steps"),
+        (spectral_density, {"n_steps": 0}, "n_draws and n_steps"),
+        (training_loss, {"max_rows": 0}, "max_rows"),
+    ],
+)
+def test_counts_of_nothing_are_refused(function, options, words):
+    with pytest.raises(ValueError, match=words):
+        function(mlp(4, 6, 3), cross_entropy, *rows(), **options)

@@ -9,7 +9,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
-from sklearn_dl.curvature import critical_point, escape, saddle_race
+from sklearn_dl.curvature import critical_point, escape, gradient_noise, saddle_race
+from sklearn_dl.curvature.hessian import HessianOperator
+from sklearn_dl.curvature.studied import split_objective
 
 ONE = torch.ones(1, 1, dtype=torch.float64)
 
@@ -315,6 +317,17 @@ def test_a_gradient_is_zero_within_its_sampling_noise_and_no_further():
     assert far.cauchy_decrease == pytest.approx(0.04)
 
 
+def test_the_noise_of_the_gradient_is_the_same_in_whatever_order_the_rows_come():
+    """sqrt(tr(Sigma) / n), here of the error of a mean: 2 sd / sqrt(n)."""
+    y = gaussian(640, 1).sort(dim=0).values
+    net = nn.Linear(1, 1, bias=False).double()
+    found = critical_point(net, squared, torch.ones_like(y), y, random_state=0)
+    exact = gradient_noise(net, squared, torch.ones_like(y), y)
+    assert exact.trace == pytest.approx(4 * float(y.var()), rel=1e-9)
+    # 32 blocks: the standard error of a standard deviation from them is 1 / sqrt(62)
+    assert found.gradient_noise == pytest.approx((exact.trace / 640) ** 0.5, rel=4 / 62**0.5)
+
+
 # escaping
 
 
@@ -448,6 +461,11 @@ def test_a_race_needs_something_to_leave():
         )
     with pytest.raises(ValueError, match="distance > 0"):
         saddle_race(Product(torch.eye(3)), squared, X, Y, distance=0)
+    with pytest.raises(ValueError, match="learning_rate must be positive"):
+        saddle_race(Product(torch.eye(3)), squared, X, Y, learning_rate=-0.1)
+    flat = Product(*[torch.zeros(3, 3)] * 3)
+    with pytest.raises(ValueError, match="no curvature here"):
+        saddle_race(flat, squared, X, Y, goal_loss=0.1, random_state=0)
 
 
 # what is said
@@ -494,6 +512,17 @@ def test_with_many_rows_other_rows_confirm_the_curvature():
     assert any("subsample of 3000 rows" in caveat for caveat in cp.caveats)
 
 
+def test_the_curvature_on_other_rows_counts_their_weights():
+    X, y = balanced(n=600)
+    weight = np.random.default_rng(0).exponential(size=600) ** 4
+    arguments = (mlp(4, 5, 3), (cross_entropy, X, y))
+    options = {"sample_weight": weight, "max_rows": 300, "random_state": 0}
+    _, other = split_objective(*arguments, **options)
+    found = critical_point(arguments[0], *arguments[1], **options)
+    whole = found.direction @ HessianOperator(other).matvec(found.direction)
+    assert found.curvature_other == pytest.approx(whole, rel=1e-9)
+
+
 def test_curvature_that_other_rows_do_not_confirm_is_no_saddle():
     """With labels of pure noise the negative curvature at zero is the sample's, not the rows'."""
     X, y = gaussian(400, 20), torch.as_tensor(np.random.default_rng(1).integers(2, size=400))
@@ -510,6 +539,12 @@ def test_a_minimum_is_bad_only_if_the_network_does_better_elsewhere():
     assert minimum.is_bad_minimum(reached=0.5, margin=0.1)
     assert not minimum.is_bad_minimum(reached=0.95, margin=0.1)
     assert cp.kind == "local_minimum"
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_reference_that_is_no_number_is_refused(loss):
+    with pytest.raises(ValueError, match="reference_loss must be a finite number"):
+        at(lambda w: w @ w, [1.0], reference_loss=loss)
 
 
 def test_what_is_left_to_gain_counts_from_the_reference():

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.curvature import gradient_noise, hessian_extremes, training_loss
+from sklearn_dl.plotting import BatchSizeDisplay, ScheduleDisplay
 from sklearn_dl.studies import (
     batch_size_study,
     gradient_by_saturation,
@@ -160,6 +162,27 @@ def test_the_variance_of_a_batch_gradient_falls_as_one_over_its_size(trained):
         noise.variance(0)
 
 
+def test_the_variance_of_a_weighted_batch_is_that_of_training(trained):
+    """Training adds up gradients times each row's weight over the mean weight."""
+    model, X, y = trained
+    rng = np.random.default_rng(0)
+    weight = np.where(y == 0, 10.0, 1.0) * rng.exponential(size=150)
+    noise = gradient_noise(model, X, y, sample_weight=weight)
+    module = model.module_
+    losses = torch.nn.functional.cross_entropy(
+        module(torch.as_tensor(model.encode(X))), torch.as_tensor(y), reduction="none"
+    ) * torch.as_tensor(weight / weight.mean())
+    rows = [
+        torch.cat([
+            g.flatten()
+            for g in torch.autograd.grad(one, module.parameters(), retain_graph=True)
+        ])
+        for one in losses
+    ]  # fmt: skip
+    assert noise.trace == pytest.approx(float(torch.stack(rows).var(dim=0).sum()), rel=1e-9)
+    assert noise.gradient_norm == pytest.approx(float(torch.stack(rows).mean(0).norm()), rel=1e-9)
+
+
 def test_row_gradients_in_pieces_and_weights_give_the_same_noise(trained, monkeypatch):
     model, X, y = trained
     whole = gradient_noise(model, X, y)
@@ -251,8 +274,33 @@ def test_workable_rates_and_the_grid():
     assert np.isnan(mean_interval([1.0])[1])
 
 
+def test_batch_sizes_are_compared_for_a_loss_without_second_derivative(diabetes):
+    net = DLRegressor(**PLAIN | {"hidden_layer_sizes": (3,), "loss": "mae"})
+    options = {"batch_sizes": [100, 331], "rates": [0.1], "momenta": [0.0], "n_seeds": 2}
+    found = batch_size_study(net, *diabetes, **options, n_epochs=1, random_state=0)
+    assert found.best["eigenvalue_max"].isna().all()
+    measured = found.best[["test_loss", "noise_scale", "gradient_variance", "adaptive_sharpness"]]
+    assert np.isfinite(measured.to_numpy()).all()
+    assert any("no eigenvalues" in note for note in found.notes)
+    title = BatchSizeDisplay(found, "eigenvalue_max").plot().ax_.get_title()
+    assert title == "The eigenvalue max of this network is not known"
+
+
+def test_schedules_take_what_studies_take():
+    X = sparse.csr_array(np.ones((90, 2)))
+    net = DLClassifier(batch_size=30, max_epochs=2, schedule="cosine")
+    assert len(ScheduleDisplay.from_estimator(net, X).rates) == 6
+    with pytest.raises(TypeError, match="got LogisticRegression"):
+        schedule_rates(LogisticRegression(), 90)
+    for rows in (0, np.ones(90)):
+        with pytest.raises(ValueError, match="n_rows must be a positive int"):
+            schedule_rates(net, rows)
+
+
 def test_studies_refuse_what_they_cannot_train(iris):
     X, y = iris
+    with pytest.raises(ValueError, match="rates is empty"):
+        warmup_study(DLClassifier(), X, y, rates=[])
     with pytest.raises(TypeError, match="got LogisticRegression"):
         learning_rate_range(LogisticRegression(), X, y)
     with pytest.raises(ValueError, match="two or more positive rates"):

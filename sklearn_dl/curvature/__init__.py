@@ -3,7 +3,9 @@
 Each function takes a fitted estimator, ``f(estimator, X, y)``, or any torch module with its loss,
 ``f(module, loss, X, y)``, where ``loss(output, y)`` gives unreduced losses whose mean is studied.
 The objective is the training loss with its class and sample weights, in float64, without dropout,
-label smoothing, augmentation or weight decay (``penalty`` adds the L2 term).
+label smoothing, augmentation or weight decay (``penalty`` adds the L2 term). Of an ensemble it is
+the loss of the averaged outputs, while in training each member lowers a loss of its own: to study
+what was minimised, take one network (``n_members=1``, or ``**PLAIN``).
 """
 
 from sklearn_dl.curvature.critical import CriticalPoint, critical_point

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from sklearn_dl.curvature.spectrum import HessianExtremes, extremes_from, extrem
 from sklearn_dl.curvature.studied import MAX_ROWS, split_objective
 from sklearn_dl.fitting import new_seed
 
-__all__ = ["CriticalPoint", "best_drop", "classify", "critical_point"]
+__all__ = ["CriticalPoint", "best_drop", "check_reference", "classify", "critical_point"]
 
 #: Stationary where the best step along -g would gain less than this share of what is left.
 CAUCHY_SHARE = 0.01
@@ -202,11 +203,18 @@ def critical_point(
     >>> cp.kind, round(cp.eigenvalue_min, 6), round(cp.eigenvalue_max, 6), cp.worth_escaping
     ('saddle_point', -2.0, 2.0, True)
     """
+    check_reference(reference_loss)
     objective, other = split_objective(model, data, sample_weight, penalty, max_rows, random_state)
     operator = HessianOperator(objective)
     seed = new_seed(random_state)
     _, ritz = extremes_of(operator, tol=tol, max_products=max_products, seed=seed)
     return classify(operator, other, ritz, tol=tol, reference_loss=reference_loss)
+
+
+def check_reference(reference_loss: float) -> None:
+    """Refuse a loss from which nothing can be counted."""
+    if not np.isfinite(reference_loss):
+        raise ValueError(f"reference_loss must be a finite number, got {reference_loss!r}.")
 
 
 def classify(
@@ -306,18 +314,21 @@ def _stationary(
 
 def _gradient_noise(objective: Objective) -> float:
     """``sqrt(tr(Sigma) / n)``, from the spread of the gradients of blocks of rows."""
-    n_blocks = min(N_BLOCKS, len(objective))
-    if n_blocks < 2:
-        return 0.0
-    rows = np.array_split(np.arange(len(objective)), n_blocks)
-    masses = [float(objective.share[torch.as_tensor(r)].sum()) for r in rows]
-    filled = [(objective.at(r), mass) for r, mass in zip(rows, masses, strict=True) if mass > 0]
-    if len(filled) < 2:
-        return 0.0
-    gradients = torch.stack([block.gradient() for block, _ in filled])
-    mass = gradients.new_tensor([mass for _, mass in filled])[:, None]
-    spread = (mass * (gradients - (mass * gradients).sum(0))).square().sum()
-    return float((spread * len(filled) / (len(filled) - 1)).sqrt())
+    blocks = objective.blocks(N_BLOCKS)
+    gradients = torch.stack([block.gradient() for block, _ in blocks]).cpu().numpy()
+    return _mean_of_blocks(gradients, [share for _, share in blocks])[1]
+
+
+def _mean_of_blocks(
+    values: NDArray[np.float64], shares: Sequence[float]
+) -> tuple[NDArray[np.float64], float]:
+    """Mean over blocks of rows (first axis), and the length of its standard error; 0 for one."""
+    share = np.reshape(shares, (-1, *[1] * (values.ndim - 1)))
+    mean = np.asarray((share * values).sum(axis=0))
+    if len(values) < 2:
+        return mean, 0.0
+    spread = float(np.square(share * (values - mean)).sum())
+    return mean, (spread * len(values) / (len(values) - 1)) ** 0.5
 
 
 def _cauchy_decrease(operator: HessianOperator, gradient: Tensor, size: float) -> float:
@@ -342,10 +353,10 @@ def _curvature_elsewhere(
     if other is None:
         return None, 0.0
     v = ends.vector_min
-    blocks = other.blocks(min(N_BLOCKS // 2, len(other)))
-    values = np.array([float(v @ HessianOperator(block).matvec(v)) for block in blocks])
-    stderr = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return float(values.mean()), float(stderr)
+    blocks = other.blocks(N_BLOCKS // 2)
+    values = np.array([float(v @ HessianOperator(block).matvec(v)) for block, _ in blocks])
+    mean, stderr = _mean_of_blocks(values, [share for _, share in blocks])
+    return float(mean), stderr
 
 
 def _kind(

@@ -153,6 +153,8 @@ def saddle_race(
             "need distance > 0 and n_seeds, n_steps and batch_size of at least 1; got "
             f"{distance!r}, {n_seeds!r}, {n_steps!r}, {batch_size!r}."
         )
+    if learning_rate is not None and not 0 < learning_rate < np.inf:
+        raise ValueError(f"learning_rate must be positive and finite, got {learning_rate!r}.")
     objective = objective_of(
         model, data, sample_weight=sample_weight, max_rows=max_rows, random_state=random_state
     )
@@ -168,6 +170,10 @@ def saddle_race(
             "give the goal_loss beyond a minimum."
         )
     size = max(abs(ends.eigenvalue_min), abs(ends.eigenvalue_max))
+    if learning_rate is None and size == 0:
+        raise ValueError(
+            "the loss has no curvature here, from which the learning_rate would be chosen: give it."
+        )
     rate = 0.1 / size if learning_rate is None else learning_rate
     goal = objective.value() - LEFT * gain if goal_loss is None else goal_loss
     runners: dict[str, dict[str, Any]] = {

@@ -81,7 +81,7 @@ def sharpness(
     Parameters
     ----------
     model, *data, sample_weight, penalty, max_rows, random_state
-        As for `hessian_extremes`.
+        As for `hessian_extremes`; losses without curvature are welcome.
     rho : float, default=0.05
         Radius; for the adaptive ones relative to each weight.
     n_steps : int, default=20
@@ -93,7 +93,9 @@ def sharpness(
         raise ValueError(
             f"need rho > 0, n_steps >= 1 and n_draws >= 2; got {rho!r}, {n_steps!r}, {n_draws!r}."
         )
-    objective = objective_of(model, data, sample_weight, penalty, max_rows, random_state)
+    objective = objective_of(
+        model, data, sample_weight, penalty, max_rows, random_state, curved=False
+    )
     rng = np.random.default_rng(new_seed(random_state))
     size = objective.weights.abs()
     start = _normal(rng, objective)

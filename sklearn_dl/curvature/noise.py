@@ -25,7 +25,8 @@ class GradientNoise:
     Attributes
     ----------
     trace : float
-        ``tr(Sigma)``, Sigma the covariance of a row's gradient.
+        ``tr(Sigma)``, Sigma the covariance of a row's gradient as training adds it up: times the
+        row's weight over the mean weight.
     gradient_norm : float
         Of the mean gradient.
     scale : float
@@ -63,7 +64,7 @@ def gradient_noise(
     Parameters
     ----------
     model, *data, sample_weight, max_rows, random_state
-        As for `hessian_extremes`.
+        As for `hessian_extremes`; losses without curvature are welcome.
 
     Examples
     --------
@@ -78,16 +79,21 @@ def gradient_noise(
     (2.0, 3.0)
     """
     objective = objective_of(
-        model, data, sample_weight=sample_weight, max_rows=max_rows, random_state=random_state
+        model,
+        data,
+        sample_weight=sample_weight,
+        max_rows=max_rows,
+        random_state=random_state,
+        curved=False,
     )
     n = len(objective)
     mean = objective.gradient()
     spread = sum(
-        float((share * (rows - mean).square().sum(1)).sum())
+        float((n * share[:, None] * rows - mean).square().sum())
         for share, rows in _row_gradients(objective)
     )
     square = float(mean.square().sum())
-    trace = spread * n / (n - 1) if n > 1 else 0.0
+    trace = spread / (n - 1) if n > 1 else 0.0
     scale = trace / square if square > 0 else float("inf")
     return GradientNoise(trace, square**0.5, scale, n)
 

@@ -70,9 +70,16 @@ class Objective:
         inputs, target = self.inputs[rows], self.target[rows]
         return replace(self, inputs=inputs, target=target, share=share / share.sum())
 
-    def blocks(self, n_blocks: int) -> list[Objective]:
-        """The rows in ``n_blocks`` parts of nearly equal size."""
-        return [self.at(rows) for rows in np.array_split(np.arange(len(self)), n_blocks)]
+    def blocks(self, n_blocks: int) -> list[tuple[Objective, float]]:
+        """The rows in at most ``n_blocks`` random parts of nearly equal size, with their shares.
+
+        At random, since rows may come sorted by class or time: parts of neighbours then differ by
+        more than chance. Always the same parts.
+        """
+        order = np.random.default_rng(0).permutation(len(self))
+        parts = np.array_split(order, min(n_blocks, len(self)))
+        shares = [float(self.share[torch.as_tensor(part)].sum()) for part in parts]
+        return [(self.at(part), share) for part, share in zip(parts, shares, strict=True) if share]
 
     def parts(self, weights: Tensor) -> dict[str, Tensor]:
         """The vector as named parameters, views of it."""

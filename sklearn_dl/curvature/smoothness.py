@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sklearn_dl.curvature.objective import Objective, row_losses
 
-__all__ = ["check_curved", "kinks", "no_second_derivative", "nodes_named"]
+__all__ = ["check_curved", "check_sloped", "kinks", "no_second_derivative", "nodes_named"]
 
 #: Nodes of torch's graph whose function is linear between kinks, so that its curvature is missed.
 _KINKED: tuple[str, ...] = ("Relu", "LeakyRelu", "Prelu", "Hardtanh", "Hardsigmoid", "Hardswish")
@@ -26,18 +26,9 @@ def check_curved(objective: Objective) -> None:
     it has one, although its mean over many rows is curved. A loss that is linear everywhere is
     none of these: the network itself may be curved.
     """
-    few = objective.at(np.arange(min(len(objective), 64)))
-    leaf = few.weights.detach().requires_grad_()
-    outputs = few.outputs(leaf)
-    steps = nodes_named(outputs, _STEPS)
-    if steps or not outputs.requires_grad:
-        what = f"uses {', '.join(steps)}" if steps else "does not depend on its parameters"
-        raise ValueError(
-            f"the network {what}: its derivative is zero almost everywhere, so there is no "
-            "curvature to measure. Use a smooth activation such as 'tanh' or 'gelu'."
-        )
+    few, outputs = check_sloped(objective)
     slopes = []
-    for slope, curvature in _probed(few, outputs.detach()):
+    for slope, curvature in _probed(few, outputs):
         if curvature > 0:
             return
         slopes.append(slope)
@@ -50,6 +41,20 @@ def check_curved(objective: Objective) -> None:
             "such as the absolute or pinball error): the Hessian would miss its curvature. Use a "
             "smooth loss, such as 'huber' or 'mse' for the absolute error."
         )
+
+
+def check_sloped(objective: Objective) -> tuple[Objective, Tensor]:
+    """Refuse a network whose derivative says nothing; some rows and their outputs, (n, ...)."""
+    few = objective.at(np.arange(min(len(objective), 64)))
+    outputs = few.outputs(few.weights.detach().requires_grad_())
+    steps = nodes_named(outputs, _STEPS)
+    if steps or not outputs.requires_grad:
+        what = f"uses {', '.join(steps)}" if steps else "does not depend on its parameters"
+        raise ValueError(
+            f"the network {what}: its derivative is zero almost everywhere, so there is no "
+            "slope or curvature to measure. Use a smooth activation such as 'tanh' or 'gelu'."
+        )
+    return few, outputs.detach()
 
 
 def _probed(few: Objective, outputs: Tensor) -> list[tuple[Tensor, float]]:

@@ -212,6 +212,8 @@ def spectral_density(
     n_steps : int, default=40
         Lanczos steps for each: so many moments of the density are matched, twice over.
     """
+    if min(n_draws, n_steps) < 1:
+        raise ValueError(f"n_draws and n_steps must be at least 1, got {n_draws!r}, {n_steps!r}.")
     operator = hessian_operator(
         model,
         *data,

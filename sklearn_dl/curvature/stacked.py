@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from sklearn_dl.curvature.critical import CriticalPoint, classify
+from sklearn_dl.curvature.critical import CriticalPoint, check_reference, classify
 from sklearn_dl.curvature.hessian import HessianOperator
 from sklearn_dl.curvature.lanczos import Ritz, Vector, lanczos
 from sklearn_dl.curvature.objective import Objective, row_losses
@@ -215,6 +215,7 @@ def critical_points(
         As for `critical_point`; the same rows for all.
     """
     check_effort(tol, max_products)
+    check_reference(reference_loss)
     random_state = _one_seed(random_state)
     parts = [
         split_objective(model, data, sample_weight, penalty, max_rows, random_state)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sklearn_dl import fitting
 from sklearn_dl.curvature.objective import Objective
-from sklearn_dl.curvature.smoothness import check_curved
+from sklearn_dl.curvature.smoothness import check_curved, check_sloped
 from sklearn_dl.estimators import DLClassifier, DLRegressor
 from sklearn_dl.fitting import new_seed
 
@@ -35,9 +35,13 @@ def objective_of(
     penalty: bool | float = False,
     max_rows: int = MAX_ROWS,
     random_state: Any = None,
+    *,
+    curved: bool = True,
 ) -> Objective:
     """The objective on at most ``max_rows`` rows, see `split_objective`."""
-    return split_objective(model, data, sample_weight, penalty, max_rows, random_state)[0]
+    return split_objective(
+        model, data, sample_weight, penalty, max_rows, random_state, curved=curved
+    )[0]
 
 
 def split_objective(
@@ -47,6 +51,8 @@ def split_objective(
     penalty: bool | float = False,
     max_rows: int = MAX_ROWS,
     random_state: Any = None,
+    *,
+    curved: bool = True,
 ) -> tuple[Objective, Objective | None]:
     """The objective on some rows, and on as many others where not all are used.
 
@@ -60,6 +66,8 @@ def split_objective(
     max_rows : int
     random_state : int, RandomState or None
         Which rows, where not all.
+    curved : bool
+        Whether second derivatives will be asked for, and must say something.
 
     Raises
     ------
@@ -68,8 +76,7 @@ def split_objective(
     TypeError, ValueError
         The arguments, weights or losses cannot be used; the message says what was seen.
     """
-    if isinstance(max_rows, bool) or max_rows < 1:
-        raise ValueError(f"max_rows must be a positive int, got {max_rows!r}.")
+    _check_max_rows(max_rows)
     order = np.random.default_rng(new_seed(random_state)).permutation
     half = max_rows
 
@@ -83,7 +90,7 @@ def split_objective(
     n = len(objective)
     first = objective if n <= half else objective.at(np.arange(half))
     _check_numbers(first)
-    check_curved(first)
+    (check_curved if curved else check_sloped)(first)
     return first, None if n <= half else objective.at(np.arange(half, n))
 
 
@@ -112,11 +119,17 @@ def training_loss(
     >>> training_loss(net, lambda f, y: (f - y) ** 2, [[1.0]], [[3.0]])
     4.0
     """
+    _check_max_rows(max_rows)
 
     def chosen(n: int) -> NDArray[np.intp]:
         return np.random.default_rng(0).permutation(n)[:max_rows] if n > max_rows else np.arange(n)
 
     return _objective_on(model, data, sample_weight, penalty, chosen).value()
+
+
+def _check_max_rows(max_rows: int) -> None:
+    if isinstance(max_rows, bool) or max_rows < 1:
+        raise ValueError(f"max_rows must be a positive int, got {max_rows!r}.")
 
 
 def _objective_on(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import _num_samples
 
 from sklearn_dl.plotting.display import LINES, Display
 
@@ -129,7 +130,7 @@ class ScheduleDisplay(Display):
         """
         from sklearn_dl.studies import schedule_rates
 
-        return cls(schedule_rates(estimator, len(X))).plot(ax=ax)
+        return cls(schedule_rates(estimator, _num_samples(X))).plot(ax=ax)
 
     def _draw(self, ax: Axes) -> None:
         rate = self.rates["learning_rate"]
@@ -227,9 +228,12 @@ class BatchSizeDisplay(Display):
         ax.minorticks_off()
         words = self.measure.replace("_", " ").replace("test", "held-out")
         ax.set(xlabel="batch size", ylabel=f"{words}, 95 % interval over seeds")
+        ax.legend()
+        if table[self.measure].isna().all():
+            ax.set_title(f"The {words} of this network is not known")
+            return
         best = table.iloc[int(table[self.measure].argmin())]
         ax.set_title(
             f"{self.budget.capitalize()}: lowest {words}\nwith batches of "
             f"{best['batch_size']:.0f}, momentum {best['momentum']:g}"
         )
-        ax.legend()

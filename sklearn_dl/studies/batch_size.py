@@ -61,8 +61,9 @@ class BatchSizeStudy:
     best : DataFrame
         A row a fit at the best rate of its budget, batch size and momentum, with what was measured
         at its end: ``test_loss``, ``noise_scale``, ``gradient_variance`` of a batch,
-        ``eigenvalue_max``, ``adaptive_sharpness``, the ``cosine`` of successive updates, and
-        ``seconds`` of this training alone, while its updates are watched.
+        ``eigenvalue_max`` (NaN where the loss has no second derivative), ``adaptive_sharpness``,
+        the ``cosine`` of successive updates, and ``seconds`` of this training alone, while its
+        updates are watched.
     table : DataFrame
         A row a budget, batch size and momentum: its best ``learning_rate``, ``rate_width`` (factor
         between the largest and smallest rate that work), means of the measures with 95 % intervals
@@ -149,7 +150,9 @@ def batch_size_study(
             f"n_seeds={n_seeds!r}, {len(grid)} rates, {len(momenta)} momenta."
         )
     seeds = seeds_from(rng, n_seeds)
-    start = float(np.mean([run.loss for run in initial(subject, seeds)]))
+    starts = initial(subject, seeds)
+    start = float(np.mean([run.loss for run in starts]))
+    flat = _why_flat(starts[0], subject)
     cells = _cells(subject, sizes, momenta, n_epochs)
     settings = [{**CONSTANT, **cell[1], "learning_rate": rate} for cell in cells for rate in grid]
     fits = fit_runs(subject, settings, seeds)
@@ -160,20 +163,20 @@ def batch_size_study(
         key = {"budget": budget, "batch_size": size, "momentum": momentum}
         j, width = _best_rate(own, grid, start)
         chosen = own[j * n_seeds : (j + 1) * n_seeds]
-        measured = [_measured(key, run, subject, held_out) for run in chosen]
+        measured = [_measured(key, run, subject, held_out, curved=not flat) for run in chosen]
         rows += [_record(key, run, subject) for run in own]
         best += measured
         means = _means(pd.DataFrame(measured))
         table.append({**key, "learning_rate": grid[j], "rate_width": width, **means})
         at_end |= len(grid) > 2 and j in (0, len(grid) - 1)
     best_frame = pd.DataFrame(best)
-    note = "some best rates lie at an end of those tried: give more rates"
+    notes = ["some best rates lie at an end of those tried: give more rates"] if at_end else []
     return BatchSizeStudy(
         runs=pd.DataFrame(rows),
         best=best_frame,
         table=pd.DataFrame(table),
         claims=_claims(best_frame, sizes),
-        notes=(note,) if at_end else (),
+        notes=(*notes, *flat),
     )
 
 
@@ -244,8 +247,22 @@ def _record(key: dict[str, Any], run: Run, subject: Subject) -> dict[str, Any]:
     }
 
 
+def _why_flat(start: Run, subject: Subject) -> tuple[str, ...]:
+    """Why eigenvalues cannot be had of this network and loss; nothing where they can."""
+    try:
+        _top_eigenvalue(start, subject)
+    except ValueError as error:
+        return (f"no eigenvalues: {error}",)
+    return ()
+
+
+def _top_eigenvalue(run: Run, subject: Subject) -> float:
+    rows = (run.fitted, subject.X, subject.y)
+    return hessian_extremes(*rows, tol=0.05, max_rows=CURVATURE_ROWS, random_state=0).eigenvalue_max
+
+
 def _measured(
-    key: dict[str, Any], run: Run, subject: Subject, held_out: tuple[Any, Any]
+    key: dict[str, Any], run: Run, subject: Subject, held_out: tuple[Any, Any], *, curved: bool
 ) -> dict[str, Any]:
     """What is known of one training at its end; NaN for a diverged one."""
     record = _record(key, run, subject)
@@ -260,7 +277,7 @@ def _measured(
         "test_loss": training_loss(run.fitted, *held_out),
         "noise_scale": noise.scale,
         "gradient_variance": replace(noise, n_rows=subject.n_rows).variance(key["batch_size"]),
-        "eigenvalue_max": hessian_extremes(*rows, tol=0.05, **few).eigenvalue_max,
+        "eigenvalue_max": _top_eigenvalue(run, subject) if curved else np.nan,
         "adaptive_sharpness": sharpness(*rows, n_draws=2, **few).adaptive_sam,
         "cosine": cosine,
         "seconds": seconds,

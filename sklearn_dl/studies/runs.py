@@ -20,7 +20,16 @@ from sklearn_dl.estimators import DLClassifier, DLRegressor
 from sklearn_dl.fitting import recipe_of
 from sklearn_dl.training.model import steps_per_epoch
 
-__all__ = ["Run", "Subject", "fit_runs", "initial", "mean_interval", "seeds_from", "subject_of"]
+__all__ = [
+    "Run",
+    "Subject",
+    "fit_runs",
+    "initial",
+    "mean_interval",
+    "network_of",
+    "seeds_from",
+    "subject_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +78,23 @@ class Subject:
         return steps_per_epoch(self.n_rows, batch_size)
 
 
+def network_of(estimator: Any) -> Any:
+    """The network itself, or the one at the end of a pipeline.
+
+    Raises
+    ------
+    TypeError
+        There is none of ours.
+    """
+    network = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    if not isinstance(network, DLClassifier | DLRegressor):
+        raise TypeError(
+            "a study trains a DLClassifier or DLRegressor, or a Pipeline that ends in one; got "
+            f"{type(network).__name__}."
+        )
+    return network
+
+
 def subject_of(estimator: Any, X: Any, y: Any) -> Subject:
     """Look into a pipeline; fit and apply what comes before its network.
 
@@ -77,12 +103,7 @@ def subject_of(estimator: Any, X: Any, y: Any) -> Subject:
     TypeError
         There is no network of ours at its end.
     """
-    network = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    if not isinstance(network, DLClassifier | DLRegressor):
-        raise TypeError(
-            "a study trains a DLClassifier or DLRegressor, or a Pipeline that ends in one; got "
-            f"{type(network).__name__}."
-        )
+    network = network_of(estimator)
     before = None
     if network is not estimator and len(estimator.steps) > 1:
         before = clone(estimator[:-1]).fit(X, y)

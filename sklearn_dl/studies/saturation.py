@@ -166,7 +166,7 @@ def _one_cell(
     gradients, ends, curves = [], [], []
     for run in starts:
         start = _scaled(run, key["loss"], key["scale"])
-        gradients.append(_gradients(objective_of(start, (subject.X, subject.y))))
+        gradients.append(_gradients(objective_of(start, (subject.X, subject.y), curved=False)))
         accuracy = _accuracies(start, subject)
         ends.append(accuracy[-1])
         curves += [

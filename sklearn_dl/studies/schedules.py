@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ import pandas as pd
 from sklearn_dl.fitting import new_seed, recipe_of
 from sklearn_dl.schedules import learning_rate_schedule
 from sklearn_dl.studies.learning_rate import rate_grid
-from sklearn_dl.studies.runs import fit_runs, initial, mean_interval, seeds_from, subject_of
+from sklearn_dl.studies.runs import (
+    fit_runs,
+    initial,
+    mean_interval,
+    network_of,
+    seeds_from,
+    subject_of,
+)
 from sklearn_dl.training.model import steps_per_epoch
 
 __all__ = ["schedule_rates", "warmup_study"]
@@ -45,7 +53,9 @@ def schedule_rates(estimator: Any, n_rows: int) -> pd.DataFrame:
     >>> schedule_rates(net.set_params(batch_size=50), 100)["learning_rate"].round(6).tolist()
     [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     """
-    network = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    network = network_of(estimator)
+    if not isinstance(n_rows, Integral) or n_rows < 1:
+        raise ValueError(f"n_rows must be a positive int, such as len(y); got {n_rows!r}.")
     recipe = recipe_of(network, n_rows, incremental=False, watched=False)
     schedule = learning_rate_schedule(
         recipe.schedule,
@@ -101,6 +111,8 @@ def warmup_study(
         raise ValueError(f"need 0 < warmup < 1 and a seed; got {warmup!r} and {n_seeds!r} seeds.")
     subject = subject_of(estimator, X, y)
     grid = rate_grid(subject.network.learning_rate, DECADES) if rates is None else sorted(rates)
+    if not grid:
+        raise ValueError("rates is empty: give one or more learning rates.")
     seeds = seeds_from(np.random.default_rng(new_seed(random_state)), n_seeds)
     highest = [EXPLODED * run.loss for run in initial(subject, seeds)]
     settings = [
