@@ -251,6 +251,28 @@ def test_calibration_and_an_ensemble_are_tried_like_any_remedy():
     assert len(ensemble.estimators_) == 5
 
 
+@pytest.mark.parametrize("does", ["calibrate", "ensemble"])
+def test_a_remedy_around_the_network_of_a_pipeline_learns_with_the_weights(does):
+    X, y = noisy(150)
+    both, labels = X.repeat(2, axis=0), np.stack([y, 1 - y], axis=1).ravel()
+    weight = np.tile([1.0, 0.0], 150)  # without them there is nothing to learn
+    pipe = make_pipeline(StandardScaler(), net(schedule="cosine"))
+    d = quick(pipe, both, labels, sample_weight=weight, cv=2)
+    fitted, _ = replace(d, remedies=[Remedy({}, does, "", does=does)]).try_remedy()
+    assert fitted.score(X, y) > 0.7
+
+
+def test_a_remedy_of_fits_that_diverged_gains_on_the_prior():
+    X, y = noisy(90)
+    wild = net(optimizer="sgd", learning_rate=1e8)
+    d = quick(wild, X, y, cv=2)
+    tame = Remedy({"optimizer": "adam", "learning_rate": 1e-2, "schedule": "cosine"}, "", "")
+    _, gain = replace(d, remedies=[tame]).try_remedy()
+    losses = d.to_dict()["losses"]
+    assert losses["out_of_fold"] == pytest.approx(losses["prior"])
+    assert gain.stderr < abs(gain.gain) + 1 < math.inf
+
+
 def test_a_rare_class_is_calibrated_on_as_many_folds_as_it_has_rows():
     X, y = noisy(120)
     y = np.where(np.arange(120) < 3, 2, y)

@@ -1,6 +1,8 @@
 """The diagnosis of labels, several outputs, several quantiles and counts."""
 
+import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from sklearn.metrics import log_loss, mean_pinball_loss, r2_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from sklearn_dl import DLClassifier, DLRegressor, diagnose
-from sklearn_dl.diagnosis import bias_variance
+from sklearn_dl.diagnosis import Remedy, bias_variance
 from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
 from sklearn_dl.diagnosis.quantiles import EachQuantile, LeafQuantileTrees, NeighbourQuantile
 from sklearn_dl.diagnosis.reference_models import pool
@@ -66,6 +68,10 @@ def test_a_network_that_hardly_learns_has_a_large_training_loss(name):
     d = diagnose(lazy, X, y, cv=2, budget="quick", random_state=0)
     assert d.ledger.loc[["approximation", "optimization"], "loss"].sum() > 0.1
     assert d.verdict.value in ("optimization", "model_bias", "inconclusive")
+    # networks of several seeds are averaged also where a row has several numbers
+    ensemble = Remedy({}, "average", "", does="ensemble")
+    _, gain = replace(d, remedies=[ensemble]).try_remedy()
+    assert math.isfinite(gain.gain)
 
 
 def test_loss_of_labels_is_the_mean_of_log_losses():

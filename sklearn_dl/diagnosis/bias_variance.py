@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from sklearn_dl.diagnosis.fold_fits import Job, fit_jobs
-from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
+from sklearn_dl.diagnosis.own_loss import Aim, row_loss, says_several
 from sklearn_dl.diagnosis.statistics import row_mean
 from sklearn_dl.diagnosis.subject import find_subject, seeded
 from sklearn_dl.diagnosis.table import check_training_table
@@ -161,7 +161,7 @@ def bias_variance(
     subject = find_subject(estimator)
     classify = subject.task == "classification"
     table = check_training_table(X, y, task=subject.task, groups=None)
-    if table.y.ndim == 2 or isinstance(find_aim(subject, table.y).quantile, tuple):
+    if says_several(subject, table.y):
         raise ValueError(
             "bias and variance are taken apart for one class or number a row; got y with several "
             "columns, or an estimator of several quantiles. Give one at a time."

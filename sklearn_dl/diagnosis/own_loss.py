@@ -21,7 +21,7 @@ from sklearn_dl.diagnosis.row_losses import (
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.diagnosis.table import Table
 
-__all__ = ["Aim", "find_aim", "row_loss"]
+__all__ = ["Aim", "find_aim", "row_loss", "says_several"]
 
 Floats = NDArray[np.float64]
 AimKind = Literal["log", "labels", "squared", "absolute", "huber", "pinball", "poisson"]
@@ -103,6 +103,11 @@ def find_aim(subject: Subject, y: NDArray[Any]) -> Aim:
         return Aim(kind)
     levels = tuple(float(q) for q in np.ravel(level))
     return Aim(kind, levels if len(levels) > 1 else levels[0])
+
+
+def says_several(subject: Subject, y: NDArray[Any]) -> bool:
+    """Whether a row has several labels, outputs or quantiles."""
+    return y.ndim == 2 or isinstance(find_aim(subject, y).quantile, tuple)
 
 
 def row_loss(aim: Aim, table: Table) -> RowLoss:

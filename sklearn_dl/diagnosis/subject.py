@@ -103,6 +103,12 @@ class Subject:
         """A clone with the core's parameters changed."""
         return clone(self.estimator).set_params(**self.prefixed(params))
 
+    def with_core(self, core: Any) -> Any:
+        """A clone with another predictor in the place of the core."""
+        if not self.prefix:
+            return core
+        return clone(self.estimator).set_params(**{self.prefix.removesuffix("__"): core})
+
     def prefixed(self, params: dict[str, Any]) -> dict[str, Any]:
         """Parameters of the core, named as the whole estimator's ``set_params`` wants them."""
         return {self.prefix + name: value for name, value in params.items()}

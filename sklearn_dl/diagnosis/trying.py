@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,20 @@ from sklearn.base import clone
 
 from sklearn_dl.diagnosis import references
 from sklearn_dl.diagnosis.cures import Gain, Remedy
-from sklearn_dl.diagnosis.fold_fits import by_row, fit_jobs, fit_table, jobs_on
+from sklearn_dl.diagnosis.fold_fits import (
+    FoldFit,
+    RowLosses,
+    as_prior,
+    by_row,
+    fit_jobs,
+    fit_table,
+    jobs_on,
+)
+from sklearn_dl.diagnosis.own_loss import says_several
 from sklearn_dl.diagnosis.shift import importance_weights
 from sklearn_dl.diagnosis.statistics import paired_difference
 from sklearn_dl.diagnosis.table import Table
+from sklearn_dl.fitting import n_members_of
 from sklearn_dl.priors import prior_ratio
 
 if TYPE_CHECKING:
@@ -37,14 +48,13 @@ def try_out(study: Study, remedy: Remedy, k: int) -> tuple[Any, Gain]:
     ValueError
         The remedy needs something that only the user has; the message says what.
     """
-    table, prefix = study.table, study.subject.fit_prefix
-    on_test = False
+    table, prefix, on_test = study.table, study.subject.fit_prefix, False
     if remedy.params:
         changed = clone(study.estimator).set_params(**remedy.params)
     elif remedy.does == "calibrate":
-        changed, prefix = _calibrated(study), ""
+        changed = _calibrated(study)
     elif remedy.does == "ensemble":
-        changed, prefix = _ensemble(study), ""
+        changed = _ensemble(study)
     elif remedy.does:
         changed, table, on_test = study.estimator, _weighted(study, remedy.does), True
     else:
@@ -52,12 +62,11 @@ def try_out(study: Study, remedy: Remedy, k: int) -> tuple[Any, Gain]:
             f"remedy {k} is no parameter that could be set: {remedy.action}. "
             "Do that and call diagnose again."
         )
-    weighted = prefix == study.subject.fit_prefix
     jobs = jobs_on(
-        study.folds, changed, table, fit_prefix=prefix, judge_train=False, weighted=weighted,
+        study.folds, changed, table, fit_prefix=prefix, judge_train=False,
         extra=study.test if on_test else None,
     )  # fmt: skip
-    before, after = (by_row(f, len(table)) for f in (study.fits, fit_jobs(jobs, study.loss)))
+    before, after = (_losses(study, f) for f in (study.fits, fit_jobs(jobs, study.loss)))
     if on_test:
         assert study.test is not None
         gain = paired_difference(before.extra, after.extra, study.test.loss_weight)
@@ -65,8 +74,13 @@ def try_out(study: Study, remedy: Remedy, k: int) -> tuple[Any, Gain]:
         within = bool(study.folds.inside)
         old, new = (before.inside, after.inside) if within else (before.held_out, after.held_out)
         gain = paired_difference(old, new, study.table.loss_weight, study.table.clusters)
-    fitted = fit_table(changed, table, prefix, weighted=weighted)
-    return fitted, Gain(gain.value, gain.stderr)
+    return fit_table(changed, table, prefix), Gain(gain.value, gain.stderr)
+
+
+def _losses(study: Study, fits: Sequence[FoldFit]) -> RowLosses:
+    """By row, as in the ledger: what a fit that diverged says is worth no more than the prior."""
+    rows = by_row(fits, len(study.table))
+    return as_prior(rows, fits, study.prior_losses, study.table)
 
 
 def _calibrated(study: Study) -> Any:
@@ -82,19 +96,22 @@ def _calibrated(study: Study) -> Any:
             "Collect more rows of it, or merge it with another class."
         )
     folds = int(min(CALIBRATION_FOLDS, rarest))
-    return CalibratedClassifierCV(clone(study.estimator), method="temperature", cv=folds)
+    core = clone(study.subject.core)
+    return study.subject.with_core(CalibratedClassifierCV(core, method="temperature", cv=folds))
 
 
 def _ensemble(study: Study) -> Any:
-    """The same estimator with several seeds, averaged."""
+    """The same network with several seeds, averaged."""
     from sklearn.ensemble import VotingClassifier, VotingRegressor  # take 0.2 s to import
 
     subject = study.subject
+    if says_several(subject, study.table.y):  # on which scikit-learn does not vote
+        return subject.with_params(n_members=SEEDS * n_members_of(subject.core))
     seeds = [subject.seed + k for k in range(SEEDS)]
-    members = [(f"seed{seed}", subject.with_params(random_state=seed)) for seed in seeds]
+    members = [(f"seed{k}", clone(subject.core).set_params(random_state=k)) for k in seeds]
     if subject.task == "classification":
-        return VotingClassifier(members, voting="soft")
-    return VotingRegressor(members)
+        return subject.with_core(VotingClassifier(members, voting="soft"))
+    return subject.with_core(VotingRegressor(members))
 
 
 def _weighted(study: Study, how: str) -> Table:
