@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sklearn_dl import cli
-from sklearn_dl.cli import reading
+from sklearn_dl.cli import reading, times
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
 from sklearn_dl.diagnosis import Verdict
 
@@ -382,6 +382,119 @@ def test_the_unicode_text_of_a_spreadsheet_is_read(tmp_path):
     frame = pd.DataFrame({"größe": [1.5, 2.25], "target": ["ж", "x"]})
     frame.to_csv(tmp_path / "sheet.tsv", index=False, sep="\t", encoding="utf-16")
     pd.testing.assert_frame_equal(reading.read_table(str(tmp_path / "sheet.tsv")), frame)
+
+
+# --- times ---------------------------------------------------------------------------------------
+
+
+def problem_of(*words):
+    return reading.read_problem(cli._parser().parse_args(["cv", *words]))
+
+
+DAYS = pd.date_range("2024-01-05 09:30", periods=60, freq="36h")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S"],
+)
+def test_dates_in_writing_are_times_in_one_order_of_day_and_month(written, tmp_path):
+    frame = pd.DataFrame({"day": DAYS.strftime(written), "target": range(60)})
+    frame.loc[3, "day"] = None
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    problem = problem_of(str(tmp_path / "t.csv"))
+    expected = pd.Series(DAYS).where(frame["day"].notna())
+    assert problem.X["day"].astype("datetime64[s]").equals(expected.astype("datetime64[s]"))
+    assert any("'day': read as times" in remark for remark in problem.remarks)
+
+
+@pytest.mark.parametrize("written", ["%d.%m.%Y", "%m/%d/%Y", "%d %b %Y", "%Y-%m-%dT%H:%M:%S+02:00"])
+def test_rows_are_in_the_order_of_their_times(written, tmp_path):
+    frame = pd.DataFrame({"day": DAYS.strftime(written), "x": 1.0, "target": range(60)})
+    frame.sample(frac=1, random_state=0).to_csv(tmp_path / "t.csv", index=False)
+    problem = problem_of(str(tmp_path / "t.csv"), "--time", "day")
+    assert problem.y.is_monotonic_increasing
+
+
+def test_times_of_several_zones_are_in_utc(tmp_path):
+    days = ["2024-01-05T00:30:00+02:00", "2024-01-05 00:10:00+01:00", "2024-01-04T22:45:00Z"]
+    frame = pd.DataFrame({"day": days * 4, "x": 1.0, "target": [0, 2, 1] * 4})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert problem_of(str(tmp_path / "t.csv"), "--time", "day").y.is_monotonic_increasing
+
+
+@pytest.mark.parametrize("day", ["03/04/2024", "3-4-24"])
+def test_a_time_that_could_be_two_is_refused(day, tmp_path):
+    frame = pd.DataFrame({"day": [day, "05/06/2024"] * 5, "x": 1.0, "target": range(10)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(reading.InputError, match="--time 'day'"):
+        problem_of(str(tmp_path / "t.csv"), "--time", "day")
+
+
+def test_dates_of_the_test_rows_are_read_as_those_of_the_training_rows():
+    words = {"sure": ["13/02/2024", "01/02/2024"], "unsure": ["01/02/2024", "01/03/2024"]}
+    learnt = times.date_orders(pd.DataFrame(words))
+    test = pd.DataFrame({"sure": ["03/04/2024"], "unsure": ["2024-04-03"], "other": ["2024-04-03"]})
+    seen = times.with_dates(test, times.date_orders(test, learnt), [])
+    assert seen["sure"][0] == seen["other"][0] == pd.Timestamp("2024-04-03")
+    assert seen["unsure"][0] == "2024-04-03"  # text, as in training
+
+
+def test_times_are_a_target_only_as_labels(tmp_path):
+    pd.DataFrame({"x": range(6), "target": DAYS[[0, 1] * 3]}).to_csv(tmp_path / "t.csv")
+    with pytest.raises(reading.InputError, match="'target' holds times; make numbers"):
+        problem_of(str(tmp_path / "t.csv"))
+    words = (str(tmp_path / "t.csv"), "--task", "classification")
+    assert problem_of(*words).task == "classification"
+
+
+# --- headers, indexes and types ----------------------------------------------------------------
+
+
+def test_separators_at_the_end_of_rows_do_not_move_columns(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,target\n0,2,x,\n1,4,y,\n")
+    seen = reading.read_table(str(tmp_path / "t.csv"))
+    assert seen.to_dict("list") == {"a": [0, 1], "b": [2, 4], "target": ["x", "y"]}
+
+
+def test_names_of_rows_without_a_name_of_their_own_are_told(tmp_path):
+    (tmp_path / "t.csv").write_text("a,target\nr1,1,x\nr2,3,y\n")
+    remarks = []
+    seen = reading.read_table(str(tmp_path / "t.csv"), remarks)
+    assert seen.to_dict("list") == {"a": [1, 3], "target": ["x", "y"]}
+    assert "t.csv: the first value of each row, 'r1' and so on" in remarks[0]
+
+
+@pytest.mark.parametrize("rows", ["0.5,1,x\n0.7,3,y\n", "u,1,x\nu,3,y\n", "p,q,1,x\nr,s,3,y\n"])
+def test_values_that_the_header_does_not_name_are_refused(rows, tmp_path):
+    (tmp_path / "t.csv").write_text("a,target\n" + rows)
+    with pytest.raises(reading.InputError, match=r"t\.csv names 2 columns, but its rows have [34]"):
+        reading.read_table(str(tmp_path / "t.csv"))
+
+
+def test_blanks_around_names_and_values_are_no_part_of_them(tmp_path):
+    (tmp_path / "t.csv").write_text('a, b ,target \n1, "x, y", no\n')
+    seen = reading.read_table(str(tmp_path / "t.csv"))
+    assert seen.to_dict("list") == {"a": [1], "b": ["x, y"], "target": ["no"]}
+
+
+def test_a_target_of_true_and_false_may_have_missing_values(tmp_path):
+    values = [True, False, None] * 4
+    pd.DataFrame({"a": range(12), "target": values}).to_csv(tmp_path / "t.csv", index=False)
+    problem = problem_of(str(tmp_path / "t.csv"))
+    assert (problem.task, problem.y.dtype, len(problem.y)) == ("classification", bool, 8)
+
+
+def test_a_category_of_parquet_stays_one(tmp_path):
+    frame = pd.DataFrame({"shop": pd.Categorical(["10", "2"] * 6), "target": range(12)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert isinstance(problem_of(str(tmp_path / "t.parquet")).X["shop"].dtype, pd.CategoricalDtype)
+
+
+def test_a_named_index_of_parquet_is_a_column(tmp_path):
+    frame = pd.DataFrame({"a": range(60), "target": range(60)}, index=DAYS.rename("day"))
+    frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet")
+    assert problem_of(str(tmp_path / "t.parquet"), "--time", "day").y.is_monotonic_increasing
 
 
 def test_the_version_is_told(capsys):

@@ -1,22 +1,19 @@
-"""A table from disk as its user means it: what is a number, what is missing, what is no input."""
+"""A table as its user means it: what is a number, a time, the target, and what is no input."""
 
 from __future__ import annotations
 
 import argparse
-import codecs
-import csv
 import difflib
-import lzma
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from sklearn_dl.cli.files import InputError, read_table
+from sklearn_dl.cli.times import date_orders, other_times, possible_orders, with_dates
 from sklearn_dl.datasets import default_table
 
 __all__ = ["InputError", "Problem", "read_problem", "read_table"]
@@ -25,11 +22,7 @@ Task = Literal["classification", "regression"]
 Decimal = Literal[".", ","]
 
 MAX_INTEGER_CLASSES = 20  # more different whole numbers than this are taken for numbers
-COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
-# Beside pandas' own marks; letters of one case or another are pandas' affair.
-MISSING = ("?", "-", "--", ".", "nil", "missing", "(missing)", "NULL")
 MIN_IDS = 20  # so many rows that are all different in a column are no accident
-SEPARATORS = (",", ";", "\t", "|")
 # How people write numbers, 1,234.5 or 1.234,5: no group of thousands begins with 0.
 _POINTS = re.compile(r"[+-]?([1-9]\d{0,2}([,' \u00a0\u202f]\d{3})+|\d+)(\.\d+)?([eE][+-]?\d+)?")
 _COMMAS = re.compile(r"[+-]?(([1-9]\d{0,2}(\.\d{3})+|\d+),\d+|\d+)")
@@ -37,10 +30,6 @@ _UNITS = re.compile(r"^[$\u20ac\u00a3]\s*|\s*[%$\u20ac\u00a3]$")
 _ID = re.compile(
     r"(^|[_ ])(id|uuid|guid|key|index)$|^(unnamed: ?\d+|row|row_?n(umber|r)?|nr|no)$", re.I
 )
-
-
-class InputError(Exception):
-    """The user's file, column or option is wrong; its text is the one line shown."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +70,14 @@ def read_problem(options: argparse.Namespace) -> Problem:
         test = None
     else:
         read, name = read_table(options.table, remarks), options.table
-        decimals = _decimals(read)
-        frame = _numbers(read, remarks, decimals)
+        decimals, orders = _decimals(read), date_orders(read)
+        frame = with_dates(_numbers(read, remarks, decimals), orders, remarks)
         target = _target_column(frame, options.target, name)
         test = None
         if options.test is not None:
             read = read_table(options.test, remarks)
             test = _numbers(read, remarks, _decimals(read, decimals))
+            test = with_dates(test, date_orders(read, orders), remarks)
         frame = _with_target(frame, target, name, remarks)
         if test is not None and target in test:
             test = _with_target(test, target, options.test, remarks)
@@ -122,7 +112,7 @@ def _decimals(
     """
     usual: Decimal = "," if frame.attrs.get("separator") == ";" else "."
     found: dict[str, Decimal | None] = {}
-    for column in frame.columns[[not _is_number(frame[c]) for c in frame.columns]]:
+    for column in frame.columns[[_is_text(frame[c]) for c in frame.columns]]:
         name, bare = str(column), _bare_text(frame[column])
         known = usual if learnt is None else learnt.get(name, usual)
         fits = {
@@ -170,6 +160,11 @@ def _is_number(column: pd.Series[Any]) -> bool:
     return any(kind(column.dtype) for kind in kinds)
 
 
+def _is_text(column: pd.Series[Any]) -> bool:
+    """Whether it may hold numbers in writing; a declared category is one, whatever it holds."""
+    return not (_is_number(column) or isinstance(column.dtype, pd.CategoricalDtype))
+
+
 def _with_target(frame: pd.DataFrame, target: str, name: str, remarks: list[str]) -> pd.DataFrame:
     known = frame[target].notna()
     lost = int((~known).sum())
@@ -177,7 +172,9 @@ def _with_target(frame: pd.DataFrame, target: str, name: str, remarks: list[str]
         raise InputError(f"column {target!r} of {name} is empty: there is nothing to learn from")
     if lost:
         remarks.append(f"{name}: {lost:,} of {len(frame):,} rows without a target were dropped")
-    return frame[known].reset_index(drop=True)
+    frame = frame[known].reset_index(drop=True)
+    # among missing ones True and False are objects
+    return frame.assign(**{target: frame[target].infer_objects()})
 
 
 def _sorted(frame: pd.DataFrame, time: str | None, target: str, name: str) -> pd.DataFrame:
@@ -188,7 +185,12 @@ def _sorted(frame: pd.DataFrame, time: str | None, target: str, name: str) -> pd
         raise InputError(f"--time {time!r} {seen}")
     column = frame[time]
     if not _is_number(column):
-        column = pd.to_datetime(column, errors="coerce", format="mixed")
+        if len(possible_orders(column)) > 1:
+            raise InputError(
+                f"--time {time!r}: is {column.dropna().iloc[0]!r} its day or its month first? "
+                "Every value could be either; write them as 2024-12-31"
+            )
+        column = other_times(column)
     if column.isna().any():
         raise InputError(f"--time {time!r} has {int(column.isna().sum())} values that are no time")
     return frame.iloc[np.argsort(column.to_numpy(), kind="stable")].reset_index(drop=True)
@@ -214,99 +216,6 @@ def _is_id(column: pd.Series[Any], name: str) -> bool:
     whole = bool((values == values.round()).all())
     counts_up = whole and float(values.max() - values.min()) < 1.5 * len(values)
     return whole and (bool(_ID.search(name)) or (counts_up and values.is_monotonic_increasing))
-
-
-def read_table(path: str, remarks: list[str] | None = None) -> pd.DataFrame:
-    """Read a csv or parquet file; what was found out about a csv is added to ``remarks``.
-
-    Raises
-    ------
-    InputError
-        Missing, unreadable, empty, of another kind.
-    """
-    file = Path(path)
-    lower = file.name.lower()
-    if not file.exists():
-        raise InputError(f"no such file: {path}")
-    if file.is_dir():
-        raise InputError(f"{path} is a directory; give a .csv, .tsv, .csv.gz or .parquet file")
-    try:
-        if _bare(lower).endswith((".csv", ".tsv")):
-            frame = _read_csv(file, [] if remarks is None else remarks)
-        elif lower.endswith((".parquet", ".pq")):
-            frame = pd.read_parquet(file)
-        else:
-            raise InputError(
-                f"{path} is neither .csv, .tsv, .csv.gz nor .parquet; save it as one of them"
-            )
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path} is empty") from None
-    except ImportError:
-        raise InputError('reading parquet needs pyarrow: pip install "sklearn-dl[cli]"') from None
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        UnicodeError,
-        zipfile.BadZipFile,
-        lzma.LZMAError,
-    ) as error:
-        raise InputError(f"{path} cannot be read: {_first_line(error)}") from error
-    if frame.empty:
-        raise InputError(f"{path} has no rows")
-    frame.columns = pd.Index([str(c) for c in frame.columns])
-    _refuse_nested(frame, path)
-    return frame
-
-
-def _refuse_nested(frame: pd.DataFrame, path: str) -> None:
-    """A cell of parquet may hold several values."""
-    objects = frame.columns[[frame[c].dtype == object for c in frame.columns]]
-    several = (list, tuple, set, dict, np.ndarray)
-    nested = [str(c) for c in objects if any(isinstance(v, several) for v in frame[c])]
-    if nested:
-        shown = ", ".join(repr(c) for c in nested[:20]) + (", ..." if len(nested) > 20 else "")
-        raise InputError(
-            f"{path} has columns of lists or records: {shown}; drop them, or give each value a "
-            "column of its own"
-        )
-
-
-def _read_csv(file: Path, remarks: list[str]) -> pd.DataFrame:
-    """In UTF-8 or, failing that, in the Windows code page; in UTF-16 where its mark is there."""
-    with file.open("rb") as start:
-        if start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return _separated(file, "utf-16", remarks)
-    try:
-        return _separated(file, "utf-8", remarks)
-    except UnicodeDecodeError:
-        frame = _separated(file, "cp1252", remarks)
-        remarks.append(f"{file.name}: no UTF-8; read as Windows-1252")
-        return frame
-
-
-def _separated(file: Path, encoding: str, remarks: list[str]) -> pd.DataFrame:
-    """By the separator that its header has most of."""
-    header = pd.read_csv(
-        file, sep="\0", header=None, nrows=1, dtype=str, quoting=csv.QUOTE_NONE, encoding=encoding
-    )
-    bare = re.sub(r'"[^"]*"', "", str(header.iloc[0, 0]))
-    separator = max(SEPARATORS, key=bare.count)  # the first of them where there is none
-    frame: pd.DataFrame = pd.read_csv(
-        file, sep=separator, encoding=encoding, low_memory=False, na_values=list(MISSING)
-    )
-    frame.attrs["separator"] = separator
-    if separator != ",":
-        remarks.append(f"{file.name}: columns are separated by {separator!r}")
-    return frame
-
-
-def _bare(name: str) -> str:
-    return name.removesuffix(next((end for end in COMPRESSED if name.endswith(end)), ""))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).partition("\n")[0]
 
 
 def _target_column(frame: pd.DataFrame, target: str | None, name: str) -> str:
@@ -350,9 +259,14 @@ def _task(y: pd.Series[Any], name: str, asked: Task | None) -> tuple[Task, str]:
         if asked == "classification" and numbers and (kind != np.round(kind)).any():
             raise InputError(
                 f"--task classification needs labels; {name!r} has {levels} different numbers "
-                f"such as {kind.iloc[0]!r}"
+                f"such as {kind.iloc[0]:g}"
             )
         return asked, f"{asked}: as asked"
+    if kind.dtype.kind in "mM":
+        raise InputError(
+            f"{name!r} holds times; make numbers of them to predict, such as days since the first, "
+            "or say --task classification if they are labels"
+        )
     if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
         return "classification", f"classification: {name!r} holds {levels} labels"
     values = kind.to_numpy(dtype=float)
