@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import sklearn
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -319,6 +320,31 @@ def test_saving_replaces_whole_files_only(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_and_the_rights_of_a_file_stay_when_it_is_replaced(tmp_path):
+    stored = tmp_path / "third"
+    link = tmp_path / "latest"
+    save_model(DLClassifier(), stored)
+    stored.chmod(0o600)
+    link.symlink_to(stored)
+    save_model(DLClassifier(dropout=0.125), link)
+    assert link.is_symlink()
+    assert load_model(stored).dropout == 0.125
+    assert stored.stat().st_mode & 0o777 == 0o600
+
+
+def test_requests_of_metadata_travel(tmp_path):
+    with sklearn.config_context(enable_metadata_routing=True):
+        scaler = StandardScaler().set_fit_request(sample_weight=True)
+        net = DLClassifier(**SMALL).set_fit_request(sample_weight="mass")
+        net.set_score_request(sample_weight=False)
+        loaded = load_model(_saved(make_pipeline(scaler, net).fit(*IRIS), tmp_path))
+        for step, own in zip(loaded, (scaler, net), strict=True):
+            asked, wanted = step.get_metadata_routing(), own.get_metadata_routing()
+            assert asked.fit.requests == wanted.fit.requests
+        assert loaded[-1].get_metadata_routing().score.requests == {"sample_weight": False}
+        clone(loaded).fit(*IRIS, sample_weight=np.ones(150), mass=np.ones(150))
+
+
 class Net(torch.nn.Linear):
     pass
 
@@ -561,6 +587,17 @@ HOSTILE = {
     "cache": ('["memory", null]', '["memory", "/tmp/evil"]', "cache folder"),
     "width": ('["hidden_layer_sizes", {"tuple": [8]}]', "", "do not fit its layers"),
     "twice": ('["dropout", 0.25]', '["dropout", 0.25], ["dropout", 0.25]', "a key stands twice"),
+    "request": (
+        '["sparse_threshold", 0.3]',
+        '["sparse_threshold", 0.3], ["_metadata_request", {"dict": [["owner", {"dict": []}]]}]',
+        "asks for metadata of 'owner'",
+    ),
+    "alias": (
+        '["sparse_threshold", 0.3]',
+        '["sparse_threshold", 0.3], '
+        '["_metadata_request", {"dict": [["fit", {"dict": [["a", [3]]]}]]}]',
+        "alias|malformed",
+    ),
     "position": (", 624, 0, 0.0]}", ", 4000000, 0, 0.0]}", "position that is none"),
 }
 

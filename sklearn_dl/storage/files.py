@@ -27,7 +27,8 @@ def save_model(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     estimator : DLClassifier, DLRegressor, Pipeline, TransformedTargetRegressor, ...
         Fitted or not; the types are listed in ``sklearn_dl.storage.known``.
     path : path-like
-        The file, by custom with the ending ".safetensors"; one that is there is replaced.
+        The file, by custom with the ending ".safetensors"; one that is there is replaced, at the
+        end of a symbolic link if it is one.
 
     Raises
     ------
@@ -50,7 +51,9 @@ def save_model(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"save_model takes an estimator, got {type(estimator).__name__}.")
     arrays: Arrays = {}
-    write_whole(Path(path), pack({"model": write_value(estimator, arrays, "model")}, arrays))
+    write_whole(
+        Path(path).resolve(), pack({"model": write_value(estimator, arrays, "model")}, arrays)
+    )
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:

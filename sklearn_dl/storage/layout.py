@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,12 @@ _DIGEST = slice(_LENGTH + len(_START), _LENGTH + len(_START) + len(_BLANK))
 
 
 def write_whole(target: Path, data: bytes) -> None:
-    """Write a file whole or not at all, whenever the process dies."""
+    """Write a file whole or not at all, whenever the process dies; its rights stay as they were."""
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         with scratch.open("xb") as file:
+            if target.exists():
+                shutil.copymode(target, scratch)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_dl.storage.known import DTYPES, MAX_DEPTH, function_of, type_of
-from sklearn_dl.storage.writing import Arrays
+from sklearn_dl.storage.writing import REQUESTS, Arrays
 
 __all__ = ["read_value"]
 
@@ -176,6 +177,8 @@ class _Reader:
                 raise ValueError(f"{key}.{name} is not the file's to set")
         if state.get("memory") is not None:
             raise ValueError(f"{key} names a cache folder, whose pickles the next fit would run")
+        if REQUESTS in state:
+            state[REQUESTS] = _request(state[REQUESTS], cls.__name__)
         made: Any = object.__new__(cls)
         if isinstance(made, BaseEstimator):
             made.__setstate__(state)
@@ -188,6 +191,16 @@ class _Reader:
         else:
             made.__dict__.update(state)
         return made
+
+
+def _request(asked: Any, owner: str) -> MetadataRequest:
+    request = MetadataRequest(owner=owner)
+    for method, wanted in asked.items():
+        if method == "owner" or method not in vars(request):
+            raise ValueError(f"it asks for metadata of {str(method)[:40]!r}, which takes none")
+        for param, alias in wanted.items():
+            getattr(request, method).add_request(param=param, alias=alias)
+    return request
 
 
 def _list(written: Any) -> list[Any]:

@@ -29,11 +29,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_dl.estimators.network import MOMENTS
 from sklearn_dl.storage.known import DTYPES, MAX_DEPTH, function_key, key_of
 
-__all__ = ["Arrays", "write_value"]
+__all__ = ["REQUESTS", "Arrays", "write_value"]
+
+#: Where scikit-learn's estimators keep which metadata they ask for.
+REQUESTS = "_metadata_request"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -169,8 +173,16 @@ def _attributes(value: Any, place: str) -> dict[str, Any]:
             f"{place}.memory is {state['memory']!r}, a cache of this machine. Set memory=None "
             "before save_model; predictions do not change."
         )
+    if REQUESTS in state:
+        state = {**state, REQUESTS: _requested(state[REQUESTS])}
     # moments are for going on in the same work, and would make a model file three times as large
     return {name: part for name, part in state.items() if name != MOMENTS}
+
+
+def _requested(request: MetadataRequest) -> dict[str, dict[str, Any]]:
+    """What is asked for by ``set_fit_request`` and its like, by method and parameter."""
+    methods = {name: part for name, part in vars(request).items() if name != "owner"}
+    return {name: dict(part.requests) for name, part in methods.items() if part.requests}
 
 
 def _refusal(value: Any, place: str) -> str:
