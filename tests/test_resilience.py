@@ -276,6 +276,16 @@ def test_data_frames_with_missing_values_and_pipelines_work():
     pd.testing.assert_frame_equal(found.curves, again.curves)
 
 
+def test_the_references_read_nullable_numbers():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.standard_normal(80), "k": pd.array([None, 1, 2, 3] * 20)})
+    y = (frame["x"] > 0).astype(int)
+    assert frame["k"].dtype == "Int64"
+    model = DLClassifier(max_epochs=2, random_state=0).fit(frame, y)
+    found = resilience(model, frame, y, noise=[0.5], missing=(), n_draws=2, random_state=0)
+    assert np.isfinite(found.curves["loss"]).all()
+
+
 def test_what_cannot_be_measured_is_refused_with_the_way_out(iris):
     X, y = iris
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
@@ -293,5 +303,20 @@ def test_what_cannot_be_measured_is_refused_with_the_way_out(iris):
         resilience(model, X, y, loss="squared")
     with pytest.raises(ValueError, match="references must be"):
         resilience(model, X, y, references="best")
+    with pytest.raises(ValueError, match=r"noise must be a list of numbers, got 0\.1"):
+        resilience(model, X, y, noise=0.1)
+    with pytest.raises(ValueError, match="nothing to measure: X has 4 columns of numbers"):
+        resilience(model, X, y, noise=(), missing=(), references=None)
+    with pytest.raises(ValueError, match="same columns in the same order; got 4 and 2"):
+        resilience(model, X, y, X_train=X[:, :2], y_train=y)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    with pytest.raises(ValueError, match="same columns in the same order"):
+        resilience(model, frame, y, X_train=frame[list("bacd")], y_train=y)
+    with pytest.raises(ValueError, match="called 'LogisticRegression', as the model"):
+        resilience(model, X, y, references={"LogisticRegression": LogisticRegression()})
+    with pytest.raises(ValueError, match=r"none of the labels in y, such as 'a', is a class"):
+        resilience(model, X, np.array(list("abc"), dtype=object)[y])
+    with pytest.raises(ValueError, match="50 values of y are missing"):
+        resilience(model, X, np.where(y == 0, np.nan, y))
     with pytest.raises(ValueError, match="positions below 4"):
         resilience(model, X, y, categorical_features=[7])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sklearn_dl.losses import PROBABILITY_FLOOR
@@ -126,11 +127,16 @@ def find_judge(task: str, kind: str, y: Any, y_train: Any, fitted: Any) -> Judge
     Raises
     ------
     ValueError
-        The loss does not belong to the task, or the model knows none of the classes.
+        The loss does not belong to the task, a target is missing, or the model knows none of the
+        classes.
     """
     y, y_train = np.asarray(y), np.asarray(y_train)
     if y.ndim != 1 or y_train.ndim != 1:
         raise ValueError(f"y must have one value a row, got shape {y.shape}.")
+    for name, values in (("y", y), ("y_train", y_train)):
+        missing = int(pd.isna(values).sum())
+        if missing:
+            raise ValueError(f"{missing} values of {name} are missing: leave their rows out.")
     allowed = ("log", "zero_one") if task == "classification" else ("squared", "absolute")
     if kind == "auto":
         kind = allowed[0]
@@ -148,6 +154,12 @@ def find_judge(task: str, kind: str, y: Any, y_train: Any, fitted: Any) -> Judge
         centre: Callable[[Floats], Any] = np.median if kind == "absolute" else np.mean
         prior = np.array([target.min(), centre(target), target.max()])
         return Judge(kind, y.astype(np.float64), None, prior)
-    classes = np.unique(np.concatenate([np.asarray(fitted.classes_), y, y_train]))
+    known = np.asarray(fitted.classes_)
+    labels = y.tolist()
+    if not set(labels) & set(known.tolist()):
+        raise ValueError(
+            f"none of the labels in y, such as {labels[0]!r}, is a class of the model: {known}."
+        )
+    classes = np.unique(np.concatenate([known, y, y_train]))
     counts = np.array([(y_train == c).mean() for c in classes])
     return Judge(kind, np.searchsorted(classes, y), classes, counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -123,11 +124,16 @@ def resilience(
         max_rows, rng
     )
     learnt = judged if X_train is None else _Rows(checked_table(X_train), np.asarray(y_train))
+    _check_same_columns(judged.X, learnt.X)
     columns = learn_columns(learnt.X, categorical_features)
     judge = find_judge(task, loss, judged.y, learnt.y, estimator)
     study = Study(judge, columns, judged.X, n_draws)
     name, others = _name(estimator), _unfitted(references, task, columns, rng)
     models = {name: Competitor([(estimator, np.arange(len(judged)))])}
+    if name in others:
+        raise ValueError(
+            f"a reference is called {name!r}, as the model under study is: give it another name."
+        )
     for other, model in others.items():
         models[other] = _fitted_reference(model, judged, learnt, task)
     measured = study.under_corruption(models, levels, rng)
@@ -136,6 +142,12 @@ def resilience(
             {name: estimator, **others}, learnt.X, learnt.y, label_noise, rng
         )
         measured = {key: {**found, **noisy[key]} for key, found in measured.items()}
+    if not measured[name]:
+        raise ValueError(
+            f"there is nothing to measure: X has {len(columns.numbers)} columns of numbers and "
+            f"{len(columns.levels)} of categories, and noise, missing and swaps have no level that "
+            "applies to them."
+        )
     resampling = Resampling.new(rng, judged.clusters(), n_draws, n_bootstrap)
     prior = judge.prior_losses()
     curves, summary = retention_frames(measured, prior, resampling)
@@ -194,6 +206,17 @@ def _task(estimator: Any) -> str:
     )
 
 
+def _check_same_columns(X: Any, X_train: Any) -> None:
+    """The noise of a column is measured in the training rows, by its position."""
+    named = hasattr(X, "columns") and hasattr(X_train, "columns")
+    if X.shape[1] == X_train.shape[1] and not (named and list(X.columns) != list(X_train.columns)):
+        return
+    seen = [list(one.columns) if named else one.shape[1] for one in (X, X_train)]
+    raise ValueError(
+        f"X and X_train must have the same columns in the same order; got {seen[0]} and {seen[1]}."
+    )
+
+
 def _check_numbers(
     levels: Mapping[str, Sequence[float]],
     label_noise: Sequence[float],
@@ -202,6 +225,8 @@ def _check_numbers(
     max_rows: int,
 ) -> None:
     for name, values in {**levels, LABEL_NOISE: label_noise}.items():
+        if np.ndim(values) != 1 or not all(isinstance(v, Real) for v in values):
+            raise ValueError(f"levels of {name} must be a list of numbers, got {values!r}.")
         highest = np.inf if name == "feature noise" else 1.0
         if any(not 0 < v <= highest or not np.isfinite(v) for v in values):
             said = "positive" if highest == np.inf else "shares in (0, 1]"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
+from sklearn.utils.validation import check_array
 
 from sklearn_dl.resilience.corruption import Columns
 
@@ -17,6 +25,11 @@ __all__ = ["simple_references"]
 
 #: One-hot columns of a categorical column; rarer levels share one.
 MAX_LEVELS = 30
+
+
+def _floats(X: Any) -> NDArray[np.float64]:
+    """Numbers as scikit-learn reads them; pandas' nullable ones with NaN for what is missing."""
+    return np.asarray(check_array(X, dtype=np.float64, ensure_all_finite="allow-nan"))
 
 
 def simple_references(task: str, columns: Columns, seed: int) -> dict[str, Any]:
@@ -36,7 +49,9 @@ def simple_references(task: str, columns: Columns, seed: int) -> dict[str, Any]:
             LogisticRegression(max_iter=1000) if classify else RidgeCV(),
         ),
         "gradient boosting": make_pipeline(
-            ColumnTransformer([("numbers", "passthrough", numbers), ("levels", codes, levels)]),
+            ColumnTransformer(
+                [("numbers", FunctionTransformer(_floats), numbers), ("levels", codes, levels)]
+            ),
             boosting(categorical_features=flags, max_leaf_nodes=16, random_state=seed),
         ),
     }
