@@ -33,6 +33,7 @@ from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure
 from sklearn_dl.diagnosis.probes import (
     ByHeart,
     Probes,
+    _Bench,
     _split,
     run_probes,
     strong_params,
@@ -611,6 +612,13 @@ def test_a_sigmoid_net_and_a_tanh_net_are_one_class_of_functions():
     assert torch.allclose(torch.sigmoid(2 * x), (1 + torch.tanh(x)) / 2)
 
 
+def bench_of(n, clusters=None):
+    """Half of n rows are learnt."""
+    t = replace(table(np.zeros((n, 1)), np.arange(n) % 2), clusters=clusters)
+    subject = find_subject(DLClassifier(**NET))
+    return _Bench(subject, t, np.arange(n // 2), np.arange(n // 2, n), LogLoss(), 0.7)
+
+
 @pytest.mark.parametrize(
     ("strong", "wide", "reference", "share"),
     [
@@ -623,7 +631,7 @@ def test_a_sigmoid_net_and_a_tanh_net_are_one_class_of_functions():
 )
 def test_the_gap_is_divided_down_to_the_reference_and_no_further(strong, wide, reference, share):
     ones = np.ones(50)
-    bench = SimpleNamespace(weights=ones, known=lambda losses: losses)
+    bench = bench_of(100)
     fits = [SimpleNamespace(train_losses=x * ones) for x in (0.6, strong, wide)]
     assert _split(bench, *fits, reference * ones).optimization_share == pytest.approx(share)
 
@@ -631,7 +639,7 @@ def test_the_gap_is_divided_down_to_the_reference_and_no_further(strong, wide, r
 def test_the_error_of_the_share_is_that_of_a_bootstrap():
     g = rng(3)
     a, strong, wide = (g.exponential(s, 300) for s in (1.0, 0.5, 0.1))
-    bench = SimpleNamespace(weights=np.ones(300), known=lambda losses: losses)
+    bench = bench_of(600)
     fits = [SimpleNamespace(train_losses=losses) for losses in (a, strong, wide)]
     split = _split(bench, *fits, np.zeros(300))  # the rest of the gap is the wider network's
     rows = g.randint(300, size=(2000, 300))
@@ -742,10 +750,11 @@ def test_the_best_brake_goes_on_to_the_other_folds_and_lowers_the_held_out_loss(
     beaten, unbeaten = Gap(0.2, 0.01, 1e-9, 0.22), Gap(0.0, 0.01, 0.5, 0.02)
     found = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.1)
     assert found.n_fits == FEW + 1
+    assert (found.n_looks, found.n_rows) == (1, len(folds.splits[1][1]))
     assert found.best.gain.value > 2 * found.best.gain.stderr > 0
     assert found.best.gain.df < len(t) / 2  # only of the fold that had no part in choosing it
     once = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.02)
-    assert once.n_fits == FEW
+    assert (once.n_fits, once.n_looks) == (FEW, FEW)
     assert once.half is not None
     small = try_brakes(subject, fits, t, folds, LogLoss(), unbeaten, 0.02)
     assert small.half is None
@@ -852,6 +861,18 @@ def test_measured_remedies_come_first_and_harmful_ones_are_left_out():
     assert all(math.isnan(r.gain) for r in harmful)
 
 
+def test_a_gain_that_may_be_luck_comes_after_one_that_is_shown_and_says_so():
+    subject = find_subject(DLClassifier(**NET))
+    lucky = Brake({"dropout": 0.3}, "raise dropout", Estimate(0.9, 0.8))
+    seen = Brakes((lucky, *brakes(0.2).tried), 3, 100)
+    given = find_remedies(subject, decision("overfitting"), [], 100, brakes=seen)
+    assert [r.gain for r in given[:2]] == [0.2, 0.9]
+    assert [r.is_shown for r in given] == [True, False, *[False] * (len(given) - 2)]
+    assert words.remedy_line(given[0]).endswith("measured gain 0.2 +- 0.01")
+    assert words.remedy_line(given[1]).endswith("0.9 +- 0.8, not shown to be above zero")
+    assert words.remedy_line(given[-1]).endswith("expected, not measured")
+
+
 def advised(codes, verdict="optimization", **params):
     subject = find_subject(DLClassifier(**NET | params))
     return find_remedies(subject, decision(verdict), codes, 100)
@@ -925,7 +946,36 @@ def test_a_probe_that_went_on_to_learn_noise_is_advised_with_an_early_stop():
     remedies = find_remedies(subject, decision("optimization"), ["DL203"], 100, probes=probes(-0.1))
     first = next(r for r in remedies if "strong optimizer" in r.action)
     assert first.params["early_stopping"] is True
+    assert "learn noise" in first.why
     assert math.isnan(first.gain)
+
+
+def test_a_probe_whose_loss_on_new_rows_is_open_is_not_said_to_have_learnt_noise():
+    subject = find_subject(DLClassifier(**NET))
+    seen = replace(probes(), strong_gain=Estimate(-0.18, 0.81))
+    given = find_remedies(subject, decision("optimization"), ["DL203"], 100, probes=seen)
+    first = next(r for r in given if "strong optimizer" in r.action)
+    assert first.params["early_stopping"] is True
+    assert first.why.endswith("cost 0.18 +- 0.81 more without a stop")
+    assert "noise" not in first.why
+
+
+def test_what_a_probe_gains_on_rows_of_few_groups_has_the_error_of_the_groups():
+    groups = np.repeat(np.arange(8), 25)
+    bench = bench_of(200, clusters=groups)
+    train, test = bench.train, bench.test
+    g = rng()
+    rise = g.standard_normal(8)[groups] + 0.1 * g.standard_normal(200)
+    before, after = (
+        SimpleNamespace(train_losses=a[train], test_losses=a[test]) for a in (3 + rise, 3 - rise)
+    )
+    expected = row_mean(2 * rise[test], np.ones(100), groups[test])
+    assert bench.gain(before, after).stderr == pytest.approx(expected.stderr)
+    assert expected.stderr > 3 * row_mean(2 * rise[test], np.ones(100)).stderr
+    opt, cap = (SimpleNamespace(train_losses=np.full(100, x)) for x in (2.0, 1.0))
+    apart = _split(bench, before, opt, cap, np.zeros(100))
+    bench.table = replace(bench.table, clusters=None)
+    assert apart.stderr > 3 * _split(bench, before, opt, cap, np.zeros(100)).stderr > 0
 
 
 @pytest.mark.parametrize("shift", [None, "label shift", "covariate shift", "concept shift"])

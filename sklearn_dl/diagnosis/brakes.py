@@ -55,7 +55,8 @@ class Brakes:
     """What was tried, the best first; a brake that went on to other folds is judged by those.
 
     ``half`` is what learning half of the rows costs on the first fold's ``n_first`` held-out rows;
-    None where that was not asked. ``n_fits`` and ``n_rows`` are of the brakes alone.
+    None where that was not asked. ``n_fits`` and ``n_rows`` are of the brakes alone. ``n_looks`` is
+    among how many the best was chosen by the very rows it is judged on.
     """
 
     tried: tuple[Brake, ...]
@@ -63,11 +64,7 @@ class Brakes:
     n_rows: int
     half: Estimate | None = None
     n_first: int = 0
-
-    @property
-    def n_looks(self) -> int:
-        """Among how many the best was chosen by the very rows it is judged on."""
-        return len(self.tried) if self.n_fits <= len(self.tried) else 1
+    n_looks: int = 1
 
     @property
     def best(self) -> Brake:
@@ -162,9 +159,13 @@ def try_brakes(
             tried[k] = replace(tried[k], gain=gain_on_held_out(fits[1:], rest, table))
     if thorough:
         order = sorted(range(len(tried)), key=lambda k: -_value(tried[k].gain))
-    n_rows = len(table) if n_fits > len(settings) else len(fits[0].test)
-    rows = fits[0].inside if len(fits[0].inside) else fits[0].test
-    return Brakes(tuple(tried[k] for k in order), n_fits, n_rows, half, len(rows))
+    went_on = n_fits > len(settings)
+    rows = [fit.inside if len(fit.inside) else fit.test for fit in fits]
+    judged = np.concatenate(rows[1:] if went_on else rows[:1])
+    n_looks = 1 if went_on and not thorough else len(tried)
+    return Brakes(
+        tuple(tried[k] for k in order), n_fits, len(np.unique(judged)), half, len(rows[0]), n_looks
+    )
 
 
 def _open(gain: Estimate, gap: Gap, margin: float, *, few: bool) -> bool:

@@ -239,7 +239,7 @@ def brake_check(brakes: Brakes | None, margin: float) -> Evidence:
     if brakes is None or not math.isfinite(brakes.best.gain.value):
         return not_applicable(code, question, source)
     gain = brakes.best.gain
-    found = gain.value > margin and gain.p_positive() < rules.ALPHA
+    found = gain.value > margin and brakes.n_looks * gain.p_positive() < rules.ALPHA
     return Evidence(
         code, question, gain.value, margin, outcome(found), brakes.n_rows, brakes.n_fits, source
     )

@@ -7,11 +7,12 @@ gain of NaN.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sklearn_dl.diagnosis.brakes import Brakes, brake_settings
 from sklearn_dl.diagnosis.probes import NARROWEST, SAVINGS, Probes
+from sklearn_dl.diagnosis.rules import ALPHA
 from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.recipes import auto_max_epochs
@@ -58,6 +59,11 @@ class Remedy:
     gain_stderr: float = field(default=math.nan)
     does: Does = ""
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether a gain was measured and is shown to be above zero (one-sided, 5 %)."""
+        return Estimate(self.gain, self.gain_stderr).p_positive() < ALPHA
+
 
 def changes(subject: Subject, params: Params) -> Params:
     """Only what differs from the estimator as it is, and is more than a saving of the probe."""
@@ -70,12 +76,21 @@ def changes(subject: Subject, params: Params) -> Params:
 
 
 def _measured(subject: Subject, params: Params, action: str, why: str, gain: Estimate) -> Remedy:
-    """A probe that fitted its rows better; where it then predicts others worse, stop it early."""
+    """A probe that fitted its rows better; where it does not predict others better, stop it early.
+
+    ``gain`` is that of the probe, which did not stop early.
+    """
     params = changes(subject, params)
     if gain.value > 0:
         return Remedy(params, action, why, gain.value, gain.stderr)
     stopped = params | {"early_stopping": True}
-    return Remedy(stopped, f"{action}, stopped early", f"{why}, and it went on to learn noise")
+    cost = replace(gain, value=0.0 - gain.value, skewness=-gain.skewness)
+    worse = cost.p_positive() < ALPHA
+    seen = f"rows it did not learn cost {cost.value:.2g} +- {cost.stderr:.2g} more without a stop"
+    return Remedy(
+        stopped, f"{action}, stopped early",
+        f"{why}, and it went on to learn noise" if worse else f"{why}; {seen}",
+    )  # fmt: skip
 
 
 def round_rate(rate: float) -> float:
@@ -224,7 +239,7 @@ def _deeper(subject: Subject, why: str) -> Remedy:
 def brake_cures(subject: Subject, brakes: Brakes | None) -> list[Remedy]:
     """Early stopping, decay, dropout, fewer units (measured where tried), augmentation."""
     if brakes is not None:
-        why = "it lowered the loss on rows the network did not learn"
+        why = "tried on rows the network did not learn"
         remedies = [
             Remedy(changes(subject, b.params), b.action, why, b.gain.value, b.gain.stderr)
             for b in brakes.tried

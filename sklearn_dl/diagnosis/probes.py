@@ -386,6 +386,10 @@ class _Bench:
         self.n_fits += len(jobs)
         return list(map(_Trained, settings, fit_jobs(jobs, self.loss)))
 
+    def clusters(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Which of these rows are no independent evidence."""
+        return None if self.table.clusters is None else self.table.clusters[rows]
+
     def known(self, losses: Floats) -> Floats:
         """A fit that diverged is worth no more than the prior."""
         return np.where(np.isfinite(losses), losses, self.prior_loss)
@@ -418,8 +422,9 @@ class _Bench:
     def gain(self, before: FoldFit, after: FoldFit) -> Estimate:
         """Fall of the held-out loss."""
         return paired_difference(
-            self.known(before.test_losses), self.known(after.test_losses), self.test_weights
-        )
+            self.known(before.test_losses), self.known(after.test_losses), self.test_weights,
+            self.clusters(self.test),
+        )  # fmt: skip
 
     def gain_elsewhere(
         self, own: Sequence[FoldFit], params: Params, folds: Folds
@@ -443,7 +448,9 @@ class _Bench:
 
         A probe may be the best model there is, and F is the lowest held-out loss known.
         """
-        gain = paired_difference(reference, self.known(fit.test_losses), self.test_weights)
+        gain = paired_difference(
+            reference, self.known(fit.test_losses), self.test_weights, self.clusters(self.test)
+        )
         return max(gain.value, 0.0) if gain.p_positive() < rules.ALPHA else 0.0
 
 
@@ -465,4 +472,5 @@ def _split(bench: _Bench, own: FoldFit, strong: FoldFit, wide: FoldFit, referenc
     lowest = reference if floor == f else cap if mean_cap <= mean_opt else opt
     # Delta method for a ratio of means on the same rows.
     residual = (a - opt) - closed / whole * (a - lowest)
-    return Split(share, row_mean(residual, bench.weights).stderr / whole if share < 1 else 0.0)
+    error = row_mean(residual, bench.weights, bench.clusters(bench.train)).stderr
+    return Split(share, error / whole if share < 1 else 0.0)

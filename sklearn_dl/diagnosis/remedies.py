@@ -43,7 +43,10 @@ def find_remedies(
     has_test: bool = False,
     tried: Iterable[Remedy] = (),
 ) -> list[Remedy]:
-    """Remedies of a verdict, measured ones first, by gain.
+    """Remedies of a verdict: first those whose gain is shown to be above zero, by gain.
+
+    Then those that gained by less than their error says, then those that were not measured; what
+    was measured and did not gain is left out.
 
     Parameters
     ----------
@@ -78,7 +81,9 @@ def find_remedies(
         if remedy.action not in {r.action for r in first}
     ]
     remedies = [r for r in remedies if not r.gain <= 0]  # measured, and no help
-    return sorted(remedies, key=lambda r: -r.gain if math.isfinite(r.gain) else math.inf)
+    return sorted(
+        remedies, key=lambda r: (not r.is_shown, -r.gain if math.isfinite(r.gain) else math.inf)
+    )
 
 
 def _of(

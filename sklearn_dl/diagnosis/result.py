@@ -69,7 +69,8 @@ class Diagnosis:
     evidence : DataFrame
         A row a check: code, question, value, threshold, outcome, n, fits, source.
     remedies : list of Remedy
-        What to change, measured gains first.
+        What to change: first what is shown to gain, by its measured gain; then what was measured
+        and may be luck; then what is expected to help and was not measured.
     param_grid : dict
         For GridSearchCV: the present value and the remedies' of each parameter they name.
     """

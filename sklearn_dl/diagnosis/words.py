@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from sklearn_dl.diagnosis.ledger import Measured
     from sklearn_dl.diagnosis.remedies import Remedy
 
-__all__ = ["flow", "number", "remedy_line"]
+__all__ = ["Step", "conclusion", "flow", "number", "remedy_line", "unsure"]
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,13 @@ def _overconfident(evidence: pd.DataFrame) -> str:
 def remedy_line(remedy: Remedy) -> str:
     """A remedy with its parameters and its gain."""
     settings = ", ".join(f"{k}={v!r}" for k, v in remedy.params.items())
-    gain = (
-        f"measured gain {number(remedy.gain)} +- {number(remedy.gain_stderr)}"
-        if remedy.gain == remedy.gain
-        else "expected, not measured"
-    )
+    gain = "expected, not measured"
+    if not math.isnan(remedy.gain):
+        gain = f"measured gain {number(remedy.gain)} +- {number(remedy.gain_stderr)}"
+        gain += unsure(remedy)
     return f"{remedy.action}{f' ({settings})' if settings else ''}: {remedy.why}; {gain}"
+
+
+def unsure(remedy: Remedy) -> str:
+    """What must be added to a measured gain that its error does not part from zero."""
+    return "" if remedy.is_shown else ", not shown to be above zero"
