@@ -2,6 +2,7 @@
 
 import doctest
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_dl import DLClassifier, DLRegressor, diagnose
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
 from sklearn_dl.diagnosis.checks import tail_checks
+from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
 from sklearn_dl.diagnosis.quantiles import (
     LeafQuantileTrees,
@@ -29,10 +31,11 @@ from sklearn_dl.diagnosis.quantiles import (
     _quantile_by_leaf,
 )
 from sklearn_dl.diagnosis.reference_models import not_of
-from sklearn_dl.diagnosis.rules import Verdict
+from sklearn_dl.diagnosis.rules import Findings, Verdict
+from sklearn_dl.diagnosis.run import Run
 from sklearn_dl.diagnosis.study import run_diagnosis
 from sklearn_dl.diagnosis.subject import find_subject
-from sklearn_dl.diagnosis.table import check_training_table
+from sklearn_dl.diagnosis.table import check_training_table, make_folds
 from sklearn_dl.diagnosis.tails import Tail, heavy_tail
 from sklearn_dl.diagnosis.temperature import tempered_losses
 
@@ -239,6 +242,19 @@ def test_a_positive_heavy_tailed_target_is_also_judged_on_its_log(seed):
     assert d.verdict != "good"
     assert o["DL108"] == "found"
     assert "log of the target the verdict is good" in str(d)
+
+
+def test_the_log_of_a_target_can_be_learnt_as_badly_as_the_target_itself():
+    # What probes found of the network is taken over: else no log could be an optimization failure.
+    X, y = heavy_tailed(0, 120)
+    t = check_training_table(X, y, task="regression", groups=None)
+    folds = make_folds(t, 2, task="regression", random_state=np.random.RandomState(0))
+    aim = Aim("squared")
+    run = Run(find_subject(Ridge(1e6)), t, None, folds, aim, None, "standard", 0, None, [])
+    gap = Gap(0.5, 0.1, 0.0, 0.7)
+    findings = Findings(0.01, gap, gap, None, gap, 1.0, 0.9, 0.0, 0.0, 120)
+    assert run.on_log_target(findings) == "optimization"
+    assert run.on_log_target(replace(findings, optimization_share=0.1)) == "model_bias"
 
 
 @pytest.mark.parametrize("reason", ["negative", "log already", "quick", "light"])

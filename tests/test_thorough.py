@@ -1,8 +1,11 @@
 """The closer look: each check fires, does not fire, and says where it does not apply."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -11,10 +14,12 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor, diagnose
 from sklearn_dl.diagnosis.fold_fits import fit_jobs, jobs_on
 from sklearn_dl.diagnosis.own_loss import find_aim, row_loss
+from sklearn_dl.diagnosis.statistics import Estimate
 from sklearn_dl.diagnosis.subject import find_subject
 from sklearn_dl.diagnosis.symptoms import network_inside
 from sklearn_dl.diagnosis.table import check_training_table, make_folds
 from sklearn_dl.diagnosis.thorough import (
+    _reference,
     optimizer_remedies,
     rate_check,
     resilience_checks,
@@ -74,6 +79,14 @@ def test_a_trained_network_stands_at_no_saddle_worth_escaping(at_the_saddle):
     found = saddle_check(trained, inside, learnt, held_out, loss, reference=0.0, margin=0.05)
     assert found.evidence.outcome == "not found"
     assert found.remedy is None
+
+
+def test_the_reference_of_a_transformed_target_is_not_in_the_networks_units():
+    seen = SimpleNamespace(reference=Estimate(0.3, 0.01))
+    net = DLRegressor()
+    assert _reference(find_subject(net), seen) == 0.3
+    logs = TransformedTargetRegressor(net, func=np.log, inverse_func=np.exp)
+    assert _reference(find_subject(logs), seen) == 0
 
 
 def test_without_a_network_or_anything_to_gain_there_is_no_saddle_to_look_for(at_the_saddle):

@@ -346,7 +346,7 @@ class Run:
             + ("holds" if holds else f"is {verdict.value}")
         )
         told = replace(carried, verdict=verdict, holds=holds)
-        logs = self.attempt("fitting the log target", self.on_log_target)
+        logs = self.attempt("fitting the log target", lambda: self.on_log_target(findings))
         if logs is None:
             return told
         log_holds = logs is decision.verdict
@@ -356,8 +356,11 @@ class Run:
         )
         return replace(told, log_verdict=logs, log_holds=log_holds)
 
-    def on_log_target(self) -> Verdict | None:
-        """The verdict where estimator and references learn the log of a positive target."""
+    def on_log_target(self, findings: Findings) -> Verdict | None:
+        """The verdict where estimator and references learn the log of a positive target.
+
+        The probes' share of the training gap is taken over: it is about the network.
+        """
         logs = log_targets(self.aim, self.table, self.test)
         if logs is None or self.budget == "quick" or self.subject.transforms_target:
             return None
@@ -368,7 +371,11 @@ class Run:
         fits = other.own_fits()
         measured = other.compare(fits, other.reference_fits(), other.loss)
         share = sum(f.failure is not None for f in fits) / len(fits)
-        return decide(find(measured, None, share)).verdict
+        gaps = replace(
+            find(measured, None, share), optimization_share=findings.optimization_share,
+            optimization_share_stderr=findings.optimization_share_stderr,
+        )  # fmt: skip
+        return decide(gaps).verdict
 
     # --- evidence -------------------------------------------------------------------------------
 

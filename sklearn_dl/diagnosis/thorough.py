@@ -194,7 +194,7 @@ def _reference(subject: Subject, measured: Measured) -> float:
     """F where what the network minimises has the ledger's units, else 0, which no loss is below."""
     own = subject.setting("loss")
     same = own == "cross_entropy" if subject.task == "classification" else own == "mse"
-    return measured.reference.value if same else 0.0
+    return measured.reference.value if same and not subject.transforms_target else 0.0
 
 
 def _gain_of_escape(
