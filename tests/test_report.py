@@ -6,13 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from sklearn_dl import DLClassifier, diagnose
 from sklearn_dl.report import to_fragment
-from sklearn_dl.report.content import CAUSES, content
+from sklearn_dl.report.content import CAUSES, _columns, _ledger_grid, content
 from sklearn_dl.report.documented import explanations, introduction
 from sklearn_dl.report.pictures import MAX_POINTS, curves, waterfall
 
@@ -180,6 +182,30 @@ def test_the_waterfall_adds_up():
     assert picture.bars[4].text == "not applicable"
     assert picture.bars[5].width == pytest.approx(picture.bars[3].end, abs=0.01)
     assert picture.zero == 0
+
+
+def test_a_loss_without_an_error_has_no_interval():
+    unknown = [0.1, 0.05, np.nan, 0.1, np.nan]
+    columns = {"loss": [0.4, 0.1, 0.0, 0.2, np.nan], "ci_low": unknown, "ci_high": unknown}
+    ledger = pd.DataFrame(columns, index=list(CAUSES))
+    bar = waterfall(ledger, CAUSES, ("the model", 0.7)).bars[2]
+    assert (bar.text, bar.low, bar.high) == ("+0", None, None)
+    grid = _ledger_grid(ledger.assign(stderr=0.1, share=0.2))
+    assert grid.rows[2][3] == "–"
+
+
+@pytest.mark.parametrize("kind", ["polars", "sparse", "objects"])
+def test_missing_values_are_counted_in_every_kind_of_table(kind):
+    values = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, np.nan]])
+    X = {
+        "polars": lambda: pl.DataFrame({"a": [1.0, 2.0, 4.0], "b": [None, 3.0, None]}),
+        "sparse": lambda: sparse.csr_array(values),
+        "objects": lambda: np.where(np.isnan(values), None, values.astype(object)),
+    }[kind]()
+    grid, left = _columns(X)
+    assert [row[2] for row in grid.rows] == ["0", "2"]
+    assert [row[0] for row in grid.rows] == (["a", "b"] if kind == "polars" else ["x0", "x1"])
+    assert left == 0
 
 
 def test_a_waterfall_below_zero_keeps_its_zero_inside():

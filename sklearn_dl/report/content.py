@@ -192,7 +192,7 @@ def _ledger_grid(ledger: pd.DataFrame) -> Grid:
     rows = []
     for name, row in ledger.to_dict(orient="index").items():
         interval = f"{shown(row['ci_low'])} to {shown(row['ci_high'])}"
-        known = not math.isnan(row["loss"])
+        known = not math.isnan(row["ci_low"])
         cells = [LEDGER_LABELS[str(name)], shown(row["loss"]), shown(row["stderr"])]
         cells += [interval if known else "–", _percent(row["share"])]
         cells += [shown(row["score"])] if "score" in row else []
@@ -251,6 +251,7 @@ def _remedy(remedy: Any) -> RemedyText:
     if not math.isnan(remedy.gain):
         error = words.number(remedy.gain_stderr)
         gain = f"measured: the loss falls by {words.number(remedy.gain)} ± {error} (standard error)"
+        gain += words.unsure(remedy)
     action = str(remedy.action)
     return RemedyText(action[:1].upper() + action[1:], str(remedy.why), gain, code)
 
@@ -329,10 +330,15 @@ def _columns(X: Any) -> tuple[Grid, int]:
             (str(name), str(dtype), str(n))
             for name, dtype, n in zip(seen.columns, seen.dtypes, seen.isna().sum(), strict=True)
         )
+    elif hasattr(X, "columns"):  # another library's frame
+        rows = tuple(
+            (str(name), str(X[name].dtype), str(int(pd.isna(X[name].to_list()).sum())))
+            for name in list(X.columns)[:MAX_COLUMNS]
+        )
     else:
         n, dtype = min(X.shape[1], MAX_COLUMNS), getattr(X, "dtype", "")
-        dense = isinstance(X, np.ndarray) and X.dtype.kind == "f"
-        missing = np.isnan(X[:, :n]).sum(axis=0) if dense else np.zeros(n, dtype=int)
+        part = X.tocsr()[:, :n].toarray() if hasattr(X, "tocsr") else np.asarray(X[:, :n])
+        missing = pd.isna(part).sum(axis=0)
         rows = tuple((f"x{k}", str(dtype), str(m)) for k, m in enumerate(missing))
     grid = Grid(("column", "type", "missing"), rows, (False, False, True))
     return grid, X.shape[1] - len(rows)

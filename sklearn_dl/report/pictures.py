@@ -124,17 +124,18 @@ def waterfall(ledger: pd.DataFrame, labels: dict[str, str], total: tuple[str, fl
             bars.append(Bar(labels[name], "not applicable", name))
             continue
         start, end = starts[k], starts[k] + losses[k]
-        interval = f"{low[k] - start:.2g} to {high[k] - start:.2g}"
+        known = math.isfinite(ledger["ci_low"].iloc[k])
+        interval = f" ({low[k] - start:.2g} to {high[k] - start:.2g})" if known else ""
         sign = "" if k == 0 or losses[k] < 0 else "+"
         bars.append(
             Bar(
                 labels[name],
-                f"{sign}{number(losses[k])} ({interval})",
+                f"{sign}{number(losses[k])}{interval}",
                 "level" if k == 0 else name,
                 at(min(start, end)),
                 round(100 * abs(end - start) / span, 3),
-                at(low[k]),
-                at(high[k]),
+                at(low[k]) if known else None,
+                at(high[k]) if known else None,
                 at(end),
             )
         )
