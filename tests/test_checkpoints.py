@@ -467,6 +467,31 @@ def test_a_full_disk_does_not_end_the_training(tmp_path):
     assert kept.trained == 1
 
 
+def test_what_cannot_be_read_or_removed_does_not_end_the_training(tmp_path, monkeypatch):
+    X, y = table()
+    network = DLClassifier(**PLAIN_NET)
+    unlink = Path.unlink
+
+    def refusing(path, **options):
+        if path.suffix == ".training":
+            raise PermissionError("read-only")
+        unlink(path, **options)
+
+    with monkeypatch.context() as disk, checkpoints(tmp_path, every_epochs=1) as kept:
+        disk.setattr(Path, "unlink", refusing)
+        first = clone(network).fit(X, y)
+    assert kept.trained == 1
+    (state,), (result,) = tmp_path.glob("*.training"), tmp_path.glob("*.fit")
+    for file in (state, result):
+        file.unlink()
+        file.mkdir()
+    with checkpoints(tmp_path, every_seconds=np.float32(9)) as kept, pytest.warns() as told:
+        assert_same_network(first, clone(network).fit(X, y))
+    assert kept.trained == 1
+    for name in (state.name, result.name):
+        assert any(f"{name} is left aside" in str(warning.message) for warning in told)
+
+
 def test_ctrl_c_leaves_the_checkpoint_and_no_result(tmp_path):
     X, y = table()
     network = DLClassifier(**PLAIN_NET | {"max_epochs": 8})

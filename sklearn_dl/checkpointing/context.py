@@ -9,6 +9,7 @@ import warnings
 from contextvars import Token
 from dataclasses import replace
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -71,7 +72,7 @@ class checkpoints:  # noqa: N801  named as batched_fits is
     told. Other processes, such as those of ``n_jobs=2``, know nothing of this context: give
     `batched_fits` an executor instead.
 
-    A file that is damaged is left aside with a warning.
+    A file that is damaged or cannot be read is left aside with a warning.
 
     Examples
     --------
@@ -111,7 +112,7 @@ class checkpoints:  # noqa: N801  named as batched_fits is
             if every_epochs < 1:
                 raise ValueError(f"every_epochs must be at least 1, got {every_epochs}")
         if every_seconds is not None:
-            if isinstance(every_seconds, bool) or not isinstance(every_seconds, int | float):
+            if isinstance(every_seconds, bool) or not isinstance(every_seconds, Real):
                 raise TypeError(f"every_seconds must be a number or None, got {every_seconds!r}")
             if not (isfinite(every_seconds) and every_seconds >= 0):
                 raise ValueError(f"every_seconds must be finite and >= 0, got {every_seconds}")

@@ -2,8 +2,8 @@
 
 ``<key>.fit`` is a finished fit; ``<key>.training`` a stack of fits under way, named after all of
 them. Both are laid out as model files are (`sklearn_dl.storage.layout`): whole or absent, with a
-digest, and without code. A file that is damaged, or holds something else than its name says, is
-left aside with a warning, and the fit starts anew.
+digest, and without code. A file that is damaged or cannot be read, or holds something else than its
+name says, is left aside with a warning, and the fit starts anew.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,10 @@ class StackProgress:
         """Keep each fit's result, and let the state go."""
         for key, result in zip(self.keys, results, strict=True):
             self.directory.keep(key, result)
-        self.path.unlink(missing_ok=True)
-        for cut_off in self.path.parent.glob(f".{self.path.name}.*.part"):
-            cut_off.unlink(missing_ok=True)  # left by a process that died while it wrote
+        cut_off = self.path.parent.glob(f".{self.path.name}.*.part")  # by a process that died
+        for done in (self.path, *cut_off):
+            with suppress(OSError):  # as when the disk is read-only by now: results count for more
+                done.unlink(missing_ok=True)
 
 
 def _write(path: Path, keys: Sequence[str], state: dict[str, Any]) -> None:
@@ -144,7 +146,7 @@ def _read(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
         state = _exchanged(read_value(content.get("checkpoint"), arrays), np.ndarray, _tensor)
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         warnings.warn(
             f"the checkpoint {path} is left aside, and what it was for is trained from the "
             f"beginning: {error}.",
