@@ -98,6 +98,17 @@ def test_the_oldest_tested_versions_are_the_lower_bounds():
     assert oldest == {_plain(name): _version(version) for name, _, version in bounds}
 
 
+def test_the_classifiers_name_the_python_versions_that_the_policy_supports():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        classifiers = tomllib.load(file)["project"]["classifiers"]
+    named = re.findall(
+        r"^Programming Language :: Python :: (3\.\d+)$", "\n".join(classifiers), re.M
+    )
+    policy = (ROOT / "docs/policy.md").read_text("utf-8")
+    first, last = re.search(r"today 3\.(\d+) to 3\.(\d+)", policy).groups()
+    assert named == [f"3.{minor}" for minor in range(int(first), int(last) + 1)]
+
+
 def test_the_changelog_opens_with_what_is_to_come_and_the_version_released():
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     to_come, *released = re.findall(r"^## .*$", text, re.M)
