@@ -89,6 +89,19 @@ def test_the_learning_rate_and_the_gradient_norm_stand_below_the_losses(iris):
     assert TrainingCurveDisplay.from_estimator(net, ax=ax).axes_ == [ax]
 
 
+@pytest.mark.parametrize(
+    ("curve", "title"),
+    [
+        ([2.0, 1.0], "Train loss fell from 2 to 1"),
+        ([1.0, 2.0], "Train loss did not fall: it went from 1 to 2"),
+        ([2.0], "Train loss 2 in the only epoch"),
+    ],
+)
+def test_the_title_of_a_training_curve_is_what_the_loss_did(curve, title):
+    epochs = np.arange(1, len(curve) + 1)
+    assert TrainingCurveDisplay(epochs, {"train_loss": curve}).plot().ax_.get_title() == title
+
+
 def test_the_training_curve_reads_pipelines_and_scikit_learns_nets(iris):
     net = MLPClassifier(max_iter=200, learning_rate_init=0.05, random_state=0)
     pipe = make_pipeline(StandardScaler(), net).fit(*iris)

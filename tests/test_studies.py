@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.curvature import gradient_noise, hessian_extremes, training_loss
-from sklearn_dl.plotting import BatchSizeDisplay, ScheduleDisplay
+from sklearn_dl.plotting import BatchSizeDisplay, LearningRateRangeDisplay, ScheduleDisplay
 from sklearn_dl.studies import (
     batch_size_study,
     gradient_by_saturation,
@@ -284,6 +284,18 @@ def test_batch_sizes_are_compared_for_a_loss_without_second_derivative(diabetes)
     assert any("no eigenvalues" in note for note in found.notes)
     title = BatchSizeDisplay(found, "eigenvalue_max").plot().ax_.get_title()
     assert title == "The eigenvalue max of this network is not known"
+
+
+def test_a_range_without_a_stable_rate_says_so():
+    found = learning_rate_range(
+        linear_network(max_epochs=1), *quadratic(), rates=[10.0, 100.0], n_seeds=1, random_state=0
+    )
+    assert np.isnan(found.largest_stable)
+    assert str(found).startswith("no rate tried is stable, not even 10")
+    assert np.isnan(found.best)
+    assert not found.rates["works"].any()
+    title = LearningRateRangeDisplay(found).plot().ax_.get_title()
+    assert title == "No rate tried is stable"
 
 
 def test_schedules_take_what_studies_take():

@@ -88,8 +88,12 @@ class LearningRateRangeDisplay(Display):
             )
         ax.set(xscale="log", yscale="log", xlabel="learning rate (constant)")
         ax.set_ylabel(f"training loss after {found.n_steps} updates")
-        end = f"{found.largest_stable:.3g}" if np.isfinite(found.largest_stable) else "nowhere"
-        ax.set_title(f"Stable up to {end}, best at {found.best:.3g}")
+        title = "No rate tried is stable"
+        if np.isfinite(found.largest_stable):
+            title = f"Stable up to {found.largest_stable:.3g}"
+        if np.isfinite(found.best):
+            title += f", best at {found.best:.3g}"
+        ax.set_title(title)
         ax.legend(fontsize="small")
 
 

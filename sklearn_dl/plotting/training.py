@@ -132,8 +132,11 @@ class TrainingCurveDisplay(Display):
     def _title(self) -> str:
         """What became of the loss."""
         name, curve = next(iter(self.losses.items()))
-        falling = name.replace("_", " ").capitalize()
+        loss = name.replace("_", " ").capitalize()
+        if len(curve) == 1:
+            return f"{loss} {curve[0]:.3g} in the only epoch"
+        went = "fell" if curve[-1] < curve[0] else "did not fall: it went"
         best = int(np.nanargmin(list(self.losses.values())[-1]))
         if len(self.losses) > 1 and best < len(curve) - 1:
             return f"The validation loss was lowest in epoch {self.epochs[best]:g}"
-        return f"{falling} fell from {curve[0]:.3g} to {curve[-1]:.3g}"
+        return f"{loss} {went} from {curve[0]:.3g} to {curve[-1]:.3g}"

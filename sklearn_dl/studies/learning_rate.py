@@ -53,7 +53,7 @@ class LearningRateRange:
     first_unstable : float
         The next rate tried; inf where all are stable.
     best : float
-        Rate of the lowest mean loss.
+        Rate of the lowest mean loss; NaN where all diverged.
     width : float
         Factor between the largest and the smallest rate that work: at least 90 % of what the best
         takes from the start loss.
@@ -81,16 +81,23 @@ class LearningRateRange:
 
     def __str__(self) -> str:
         """The answer in a few lines."""
-        lines = [
-            f"stable up to {self.largest_stable:.3g}, "
-            + (
-                f"not at {self.first_unstable:.3g}"
-                if np.isfinite(self.first_unstable)
-                else "the largest rate tried"
-            ),
-            f"lowest training loss after {self.n_steps} updates at {self.best:.3g}; rates within a "
-            f"factor of {self.width:.3g} work",
-        ]
+        stable = f"stable up to {self.largest_stable:.3g}, "
+        if np.isnan(self.largest_stable):
+            stable = f"no rate tried is stable, not even {self.first_unstable:.3g}"
+        elif np.isfinite(self.first_unstable):
+            stable += f"not at {self.first_unstable:.3g}"
+        else:
+            stable += "the largest rate tried"
+        lines = [stable]
+        if np.isfinite(self.best):
+            lines.append(
+                f"lowest training loss after {self.n_steps} updates at {self.best:.3g}; "
+                + (
+                    f"rates within a factor of {self.width:.3g} work"
+                    if np.isfinite(self.width)
+                    else "no rate lowers the loss"
+                )
+            )
         if np.isfinite(self.curvature_limit):
             lines.append(
                 f"gradient descent on the curvature at the start: up to {self.curvature_limit:.3g} "
@@ -172,13 +179,14 @@ def learning_rate_range(
     stable = table["stable"].to_numpy()
     n_stable = len(stable) if stable.all() else int(np.argmin(stable))
     works = table.loc[table["works"], "learning_rate"]
+    lowest = float(table["learning_rate"].iloc[int(np.argmin(table["loss"]))])
     limits, notes = _curvature_limits(subject, starts) if curvature else ([], [])
     return LearningRateRange(
         runs=runs,
         rates=table,
         largest_stable=grid[n_stable - 1] if n_stable else np.nan,
         first_unstable=grid[n_stable] if n_stable < len(grid) else np.inf,
-        best=float(table["learning_rate"].iloc[int(np.argmin(table["loss"]))]),
+        best=lowest if np.isfinite(table["loss"].min()) else np.nan,
         width=float(works.max() / works.min()) if len(works) else np.nan,
         curvature_limit=float(np.mean(limits)) if limits else np.nan,
         curvature_limit_low=min(limits, default=np.nan),
@@ -201,6 +209,8 @@ def workable(losses: Any, start_loss: float) -> Any:
     """Which mean losses are at least 90 % of the way from the start to the best."""
     losses = np.asarray(losses, dtype=np.float64)
     best = losses.min()
+    if not np.isfinite(best):  # all diverged
+        return np.zeros(losses.shape, dtype=bool)
     return (losses <= best + (1 - WORKS) * (start_loss - best)) & (losses < start_loss)
 
 
