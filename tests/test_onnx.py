@@ -107,6 +107,7 @@ def test_every_loss_and_kind_of_target_predicts_the_same(name, tmp_path):
         np.array([-1, 7, 2**40]),
         np.array([0.5, 1.0, 2.0]).round().astype(np.uint8),
         np.array([False, True, True]),
+        np.array([0.0, 1.0, 2.0], dtype=np.float16),
     ],
     ids=lambda labels: str(labels.dtype),
 )
@@ -187,6 +188,12 @@ def test_columns_are_inputs_by_name_and_numbers_without_names_one_matrix(tmp_pat
     assert set(named["missing kind"].ravel()) == {"x", "y", "z", ""}
     matrix = onnx_inputs(DLClassifier(**SMALL).fit(*IRIS), IRIS[0])
     assert {name: values.shape for name, values in matrix.items()} == {"X": (150, 4)}
+
+
+def test_columns_may_be_called_as_nodes_would_be(tmp_path):
+    names = [f"{stem}_{k}" for stem in ("add", "cast", "constant") for k in range(40)]
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(30, len(names))), columns=names)
+    _check(DLRegressor(**SMALL).fit(X, X["add_3"]), X, tmp_path)
 
 
 @pytest.mark.parametrize("categorical_features", [[0, 2], None, [True, False, True, True]], ids=str)
@@ -279,6 +286,31 @@ REFUSED = {
         DLRegressor(**SMALL),
         (pd.DataFrame({"m": ["", "a"] * 40}), np.arange(80.0)),
         "stands for missing in",
+    ),
+    "name of an output": (
+        DLClassifier(**SMALL),
+        (pd.DataFrame({"label": np.arange(80.0)}), np.arange(80) % 2),
+        "column 'label' has the name of an output",
+    ),
+    "no name": (
+        DLRegressor(**SMALL),
+        (pd.DataFrame({"": np.arange(80.0)}), np.arange(80.0)),
+        "Name it before fit",
+    ),
+    "large codes": (
+        DLRegressor(**SMALL),
+        (pd.DataFrame({"id": pd.Categorical([2**53, 2**53 + 1] * 40)}), np.arange(80.0)),
+        "column 'id' has categories that are one number",
+    ),
+    "large labels": (
+        DLClassifier(**SMALL),
+        (IRIS[0], IRIS[1].astype(np.uint64) + np.uint64(2**63)),
+        "up to 2..63 - 1",
+    ),
+    "dates as labels": (
+        DLClassifier(**SMALL),
+        (IRIS[0], np.array(["2024-01-01", "2024-01-02"], "M8[D]")[IRIS[1] % 2]),
+        "labels that are text or numbers, got datetime64",
     ),
 }
 

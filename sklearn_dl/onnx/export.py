@@ -41,7 +41,8 @@ def export_onnx(estimator: DLClassifier | DLRegressor, path: str | os.PathLike[s
     Raises
     ------
     ValueError
-        The module or the activation is a callable, or a column holds dates or durations.
+        The module or the activation is a callable; a column holds dates, durations or categories
+        that doubles cannot tell apart, or has the name of an output; labels are no text or numbers.
 
     Examples
     --------

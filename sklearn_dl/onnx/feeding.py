@@ -51,6 +51,8 @@ def columns_of(encoder: TabularEncoder) -> list[Column]:
                 f"ONNX has no dates: column {str(names[position])!r} is of kind {kind!r}. Make "
                 "numbers of it before fit, such as seconds, month and weekday."
             )
+        if not str(names[position]):
+            raise ValueError('ONNX inputs have names: column "" has none. Name it before fit.')
         if kind != "empty":
             text = kind in ("level", "rank") and _is_text(encoder, position, str(names[position]))
             found.append(Column(position, str(names[position]), text))
@@ -69,6 +71,11 @@ def _is_text(encoder: TabularEncoder, position: int, name: str) -> bool:
         raise ValueError(
             f'column {name!r} has the empty text "" as a category, which stands for missing in '
             "ONNX, where text cannot be missing. Name it otherwise before fit."
+        )
+    if False in kinds and len({float(level) for level in levels}) < len(levels):
+        raise ValueError(
+            f"column {name!r} has categories that are one number in double precision, in which "
+            "ONNX compares them, such as integers above 2**53. Make text of them before fit."
         )
     return True in kinds
 

@@ -45,7 +45,11 @@ class Graph:
         self.sides: list[int] = []
 
     def _name(self, stem: str) -> str:
+        """A new name; inputs, which are named by the user, are declared before all else."""
+        taken = {value.name for value in self._inputs}
         self._count += 1
+        while f"{stem}_{self._count}" in taken:
+            self._count += 1
         return f"{stem}_{self._count}"
 
     def input(self, name: str, dtype: Any, *sizes: int) -> str:
@@ -87,7 +91,18 @@ class Graph:
         outputs : dict of str to (value, dtype, shape)
         about : dict
             Metadata.
+
+        Raises
+        ------
+        ValueError
+            An input has the name of an output.
         """
+        both = [value.name for value in self._inputs if value.name in outputs]
+        if both:
+            raise ValueError(
+                f"column {both[0]!r} has the name of an output of the graph. Name it otherwise "
+                "before fit."
+            )
         ends = [
             helper.make_node("Identity", [value], [name]) for name, (value, _, _) in outputs.items()
         ]
@@ -113,11 +128,17 @@ def array_of(values: NDArray[Any]) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        The values are neither text nor numbers.
+        The values are neither text nor numbers, or too large.
     """
     if values.dtype.kind == "O" and not all(isinstance(value, str) for value in values):
         kinds = sorted({type(value).__name__ for value in values})
         raise ValueError(f"ONNX holds labels that are text or numbers, got {', '.join(kinds)}.")
-    if values.dtype.kind in "US":
-        return values.astype(object)
-    return values.astype(np.int64) if values.dtype.kind in "iu" else values
+    kind = values.dtype.kind
+    if kind == "u" and values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"ONNX holds labels up to 2**63 - 1, got {values.max()}.")
+    if kind not in "OUSiufb":
+        raise ValueError(f"ONNX holds labels that are text or numbers, got {values.dtype}.")
+    wanted: dict[str, Any] = {"U": object, "S": object, "i": np.int64, "u": np.int64}
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    return values.astype(wanted.get(kind, values.dtype))
