@@ -18,7 +18,8 @@ from sklearn.model_selection import cross_val_score
 from torch import nn
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor, batched_fits
-from sklearn_dl.training import DivergenceError, ModelState
+from sklearn_dl.training import DenseInputs, DivergenceError, Examples, ModelState
+from sklearn_dl.training.judging import padded_rows
 from sklearn_dl.training.members import joined
 
 SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 5, "random_state": 0}
@@ -223,11 +224,33 @@ def test_target_of_any_size_is_learnt_without_overflow(diabetes, scale, dtype):
 
 @EITHER
 @pytest.mark.parametrize("scale", [1e300, 1e-300])
-def test_weights_of_any_size_mean_the_same(iris, estimator_class, scale):
+@pytest.mark.parametrize(
+    "judged", [{}, {"early_stopping": True}, {"max_epochs": "auto"}], ids=["no", "held", "left"]
+)
+def test_weights_of_any_size_mean_the_same(iris, estimator_class, scale, judged):
     X, y = _data(estimator_class, iris)
     weight = np.linspace(1, 2, len(y))
-    one = estimator_class(**SMALL).fit(X, y, sample_weight=weight)
-    other = estimator_class(**SMALL).fit(X, y, sample_weight=weight * scale)
+    estimator = estimator_class(**{**SMALL, **judged})
+    one = estimator.fit(X, y, sample_weight=weight).history_
+    other = estimator.fit(X, y, sample_weight=weight * scale).history_
+    columns = ["train_loss", "valid_loss"]
+    assert one[columns].notna().to_numpy()[:, : 1 + bool(judged)].all()
+    assert_allclose(other[columns], one[columns], rtol=1e-4)
+
+
+@pytest.mark.parametrize("weight", [1e-60, 1e60])
+def test_judged_rows_of_any_weight_share_alike(weight):
+    weights = torch.full((4,), weight, dtype=torch.float64)
+    rows = Examples(DenseInputs(torch.zeros(4, 1)), torch.zeros(4), weights)
+    found = padded_rows([rows], torch.device("cpu"), torch.float32)
+    assert found is not None
+    assert found[2].tolist() == [[0.25] * 4]
+
+
+@pytest.mark.parametrize("scale", [1e308, 1e-308])
+def test_class_weights_of_any_size_mean_the_same(iris, scale):
+    one = DLClassifier(**SMALL, class_weight={0: 1, 1: 1, 2: 1}).fit(*iris)
+    other = DLClassifier(**SMALL, class_weight=dict.fromkeys(range(3), scale)).fit(*iris)
     assert_allclose(other.loss_curve_, one.loss_curve_, rtol=1e-6)
 
 

@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from sklearn_dl.estimators.network import NetworkEstimator, checks_parameters
-from sklearn_dl.fitting import Rows
+from sklearn_dl.fitting import Rows, scaled_weights
 from sklearn_dl.losses import CLASSIFIER_LOSSES, Loss, classifier_loss
 from sklearn_dl.parameter_docs import documented
 from sklearn_dl.targets import check_labels, label_weights, probabilities
@@ -199,10 +199,12 @@ class DLClassifier(ClassifierMixin, NetworkEstimator):
     def _weighed(rows: Rows, target: NDArray[Any], factor: NDArray[np.float64] | None) -> Rows:
         if factor is None:
             return Rows(rows.table, target, rows.weight)
-        weight = factor if rows.weight is None else rows.weight * factor
+        weight = scaled_weights(factor.astype(np.float64))
+        if rows.weight is not None:
+            weight = weight * rows.weight
         if not weight.any():
             raise ValueError("class_weight leaves no row of y a weight above zero.")
-        weighed = Rows(rows.table, target, weight.astype(np.float64))
+        weighed = Rows(rows.table, target, weight)
         return weighed if weight.all() else weighed.at(np.flatnonzero(weight))
 
     def _scored_by(self) -> Score:

@@ -20,6 +20,7 @@ from sklearn_dl.fitting.rows import (
     checked_rows,
     hold_out,
     member_folds,
+    scaled_weights,
 )
 from sklearn_dl.fitting.settings import (
     batch_size_of,
@@ -72,6 +73,7 @@ __all__ = [
     "piecewise_bins",
     "plain_module",
     "recipe_of",
+    "scaled_weights",
     "torch_device",
     "torch_state",
     "training_dtype",

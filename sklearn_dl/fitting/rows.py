@@ -23,6 +23,7 @@ __all__ = [
     "checked_rows",
     "hold_out",
     "member_folds",
+    "scaled_weights",
 ]
 
 #: Below so many rows no validation split is made.
@@ -75,11 +76,17 @@ def checked_rows(table: Table, target: NDArray[Any], sample_weight: Any) -> Rows
     if sample_weight is None:
         return Rows(held, target, None)
     weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
-    with np.errstate(over="ignore"):
-        too_large = np.isinf(weight.sum())
-    # only shares of the sum count
-    rows = Rows(held, target, weight / weight.max() if too_large else weight)
+    rows = Rows(held, target, scaled_weights(weight))
     return rows if weight.all() else rows.at(np.flatnonzero(weight))
+
+
+def scaled_weights(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same shares of the sum, which are all that counts, and neither sum nor mean overflows.
+
+    In units of a power of two, which is exact: the largest comes to lie in [0.5, 1).
+    """
+    scaled: NDArray[np.float64] = np.ldexp(weight, -np.frexp(weight.max())[1])
+    return scaled
 
 
 def hold_out(

@@ -136,13 +136,15 @@ def padded_rows(
     if not present:
         return None
     longest = max(len(fold) for fold in present)
-    ones = [torch.ones(len(fold), device=device, dtype=dtype) for fold in present]
+    # as float32 the weights themselves might be infinite, or zero: their shares are neither
     weights = [
-        one if fold.weight is None else fold.weight.to(dtype)
-        for one, fold in zip(ones, present, strict=True)
+        torch.ones(len(fold), device=device, dtype=torch.float64)
+        if fold.weight is None
+        else fold.weight.to(torch.float64)
+        for fold in present
     ]
     target = padded([fold.target for fold in present], longest)
-    return present, target, padded([w / w.sum() for w in weights], longest)
+    return present, target, padded([(w / w.sum()).to(dtype) for w in weights], longest)
 
 
 def _scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list[float]:

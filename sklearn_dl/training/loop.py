@@ -325,6 +325,4 @@ def _probed(examples: Examples) -> Examples:
         index = (2 * torch.arange(PROBED_ROWS) + 1) * n // (2 * PROBED_ROWS)
         inputs, target = SomeInputs(inputs, index), target[index]
         weight = None if weight is None else weight[index]
-    if weight is not None:
-        weight = weight / weight.max()  # of any size
     return Examples(DenseInputs(inputs.rows(0, len(inputs))), target, weight)
