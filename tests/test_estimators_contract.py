@@ -662,3 +662,20 @@ def test_sample_weight_can_be_routed(estimator_class):
         alone = clone(estimator).fit(X[rows], y[rows], sample_weight=weight[rows])
         assert_array_equal(_outputs(alone, X), _outputs(fitted, X))
         assert alone.score(X[held_out], y[held_out], sample_weight=weight[held_out]) == score
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"loss": "poisson"}, {"loss": "pinball", "quantile": (0.1, 0.5, 0.9)}],
+    ids=["mse", "poisson", "quantiles"],
+)
+def test_validation_scores_are_those_of_score(diabetes, params, columns):
+    X, y = diabetes[0], np.column_stack([diabetes[1], np.sqrt(diabetes[1])])[:, :columns]
+    held = slice(300, None)
+    net = DLRegressor(**params, n_members=1, max_epochs=2, random_state=0)
+    net.fit(X[:300], y[:300], X_val=X[held], y_val=y[held])
+    assert net.validation_scores_[-1] == pytest.approx(net.score(X[held], y[held]), abs=2e-3)
+    same = np.full((5, columns), 0.3)
+    net.fit(X[:300], y[:300], X_val=X[:5], y_val=same)
+    assert net.validation_scores_ == [net.score(X[:5], same)] * 2 == [0.0, 0.0]

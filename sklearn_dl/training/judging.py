@@ -161,24 +161,40 @@ def _scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list
     if job.score == "r2":
         if job.loss.link == "exp":
             outputs = outputs.exp()
-        weight = share.unsqueeze(-1)
+        weight = share.double().unsqueeze(-1)
+        weight = weight / weight.sum(1, keepdim=True)
+        outputs, target = outputs.double(), target.double()
         residual = (weight * (outputs - target).square()).sum(1)
         mean = (weight * target).sum(1, keepdim=True)
         spread = (weight * (target - mean).square()).sum(1)
-        return [float(v) for v in (1 - residual / spread.clamp(min=1e-30)).mean(-1)]
+        rounding = (4 * torch.finfo(torch.float64).eps * mean.squeeze(1)).square()
+        return _explained(residual, torch.where(spread > rounding, spread, 0.0)).tolist()
     return [math.nan] * outputs.shape[0]
 
 
+def _explained(residual: Tensor, spread: Tensor) -> Tensor:
+    """``1 - residual / spread``, (n_models, ...) to its mean (n_models,).
+
+    As scikit-learn has it 0 where there is nothing to explain, and 1 where nothing is left either.
+    """
+    nothing = torch.where(residual > 0, 0.0, 1.0).to(spread.dtype)
+    score = torch.where(spread > 0, 1 - residual / spread, nothing)
+    return score.flatten(1).mean(1)
+
+
 def _pinball_scores(job: FitJob, outputs: Tensor, target: Tensor, share: Tensor) -> list[float]:
-    """One minus the pinball loss over that of the rows' own quantiles, of each model."""
+    """Mean over targets and levels of D2: 1 - pinball loss / that of the rows' own quantile."""
     order = target.argsort(1)
     reached = share.unsqueeze(-1).expand_as(target).gather(1, order).cumsum(1)
     levels = target.new_tensor(job.architecture.levels)
-    places = torch.stack([(reached < q).sum(1) for q in levels], -1)  # (models, targets, levels)
+    places = torch.stack([(reached < q).sum(1) for q in levels], 1)  # (models, levels, targets)
     places = places.clamp(max=target.shape[1] - 1)
-    constant = target.gather(1, order).transpose(1, 2).gather(2, places).flatten(1)
-    losses = [
-        (job.loss(each, target) * share).sum(1)
-        for each in (outputs, constant.unsqueeze(1).expand_as(outputs))
-    ]
-    return [float(v) for v in 1 - losses[0] / losses[1].clamp(min=1e-30)]
+    constant = target.gather(1, order).gather(1, places).mT.unsqueeze(1)
+
+    def lost(values: Tensor) -> Tensor:
+        """By target and level, of values (n_models, rows or 1, n_targets, n_levels)."""
+        residual = target.unsqueeze(-1) - values
+        losses = torch.maximum(levels * residual, (levels - 1) * residual)
+        return (losses * share[..., None, None]).sum(1)
+
+    return _explained(lost(outputs.unflatten(-1, (-1, len(levels)))), lost(constant)).tolist()
