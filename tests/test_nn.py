@@ -395,3 +395,40 @@ def test_an_activation_with_numbers_of_its_own_is_refused(iris, module, activati
 def test_module_that_does_not_fit_is_refused(iris, module, error, message):
     with pytest.raises(error, match=message):
         DLClassifier(module=module).fit(*iris)
+
+
+class Averaging(nn.Module):
+    """Keeps the mean of its rows, as another tensor after each."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_outputs)
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * x.mean(0)
+        return self.linear(x - self.mean)
+
+
+def test_a_buffer_that_a_users_module_replaces_is_kept(iris):
+    X, y = iris
+    net = DLRegressor(module=Averaging, max_epochs=3, batch_size=150, random_state=0).fit(X, y)
+    mean = torch.from_numpy(net.encode(X)).mean(0)
+    assert_allclose(net.module_.mean, (1 - 0.5**3) * mean, atol=1e-6)
+
+
+def test_lazy_layers_of_a_users_module_learn_their_sizes(iris):
+    def lazy(n_features, n_outputs):
+        return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(n_outputs))
+
+    def plain(n_features, n_outputs):
+        return nn.Sequential(nn.Linear(n_features, 8), nn.ReLU(), nn.Linear(8, n_outputs))
+
+    before = torch.get_rng_state()
+    found, expected = (
+        DLClassifier(module=module, max_epochs=2, random_state=0).fit(*iris).predict_proba(iris[0])
+        for module in (lazy, plain)
+    )
+    assert_array_equal(found, expected)
+    assert torch.equal(torch.get_rng_state(), before)

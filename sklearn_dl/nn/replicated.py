@@ -59,8 +59,13 @@ class Replicated(Stacked):
             return stacked
         values = {name: value.squeeze(0) for name, value in state.items()}
         buffers = {name: getattr(self, _flat(name))[0] for name in self._buffer_names}
+        used = {**values, **buffers}
         with private_random(self.generators[0] if self.generators else None):
-            out: Tensor = functional_call(template, {**values, **buffers}, (x[0],))
+            out: Tensor = functional_call(template, used, (x[0],))
+        with torch.no_grad():
+            for name, held in buffers.items():
+                if used[name] is not held:  # the module has put another tensor in its place
+                    held.copy_(used[name])
         return out.unsqueeze(0)
 
     @torch.no_grad()
@@ -132,6 +137,10 @@ def _built(factory: Callable[[int, int], nn.Module], n_features: int, n_outputs:
             f"{type(module).__name__}."
         )
     built: nn.Module = module
+    if any(map(nn.parameter.is_lazy, (*built.parameters(), *built.buffers()))):
+        with torch.no_grad():  # lazy layers learn their sizes from the first rows they see
+            built.eval()(torch.zeros(2, n_features))
+        built.train()
     return built
 
 
