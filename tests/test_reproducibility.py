@@ -1,5 +1,6 @@
 """Same seed, same bits; no fit reads or moves a random state or a setting that is not its own."""
 
+import pickle
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -216,3 +217,16 @@ def test_fit_trains_under_inference_mode_and_no_grad(iris):
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             assert_array_equal(_outputs(_fitted("classifier", iris), iris[0]), outside)
+
+
+@pytest.mark.parametrize("params", [{}, {"module": "mlp", "normalization": "batch"}])
+def test_a_module_that_is_rebuilt_under_inference_mode_can_be_trained_on(iris, params):
+    fitted = DLClassifier(max_epochs=1, random_state=0, **params).fit(*iris)
+    loaded = pickle.loads(pickle.dumps(fitted))
+    with torch.inference_mode():
+        loaded.predict(iris[0])
+    numbers = (*loaded.module_.parameters(), *loaded.module_.buffers())
+    assert not any(value.is_inference() for value in numbers)
+    rows = torch.from_numpy(loaded.encode(iris[0]))
+    loaded.module_(rows).sum().backward()
+    assert all(p.grad is not None for p in loaded.module_.parameters())

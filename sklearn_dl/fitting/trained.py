@@ -64,6 +64,7 @@ def as_tensors(value: Any, device: Any) -> Any:
     return torch.tensor(value, device=torch_device(device)) if is_array else value
 
 
+@torch.inference_mode(False)  # whatever surrounds the call: a user may go on training the module
 def plain_module(network: dict[str, Any], state: dict[str, NDArray[Any]]) -> torch.nn.Module:
     """A trained network as a plain torch module in evaluation mode.
 
