@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -267,6 +267,7 @@ def _user_spec(
             "optimizer must be a name, a torch.optim.Optimizer class or a partial of one, got "
             f"{optimizer!r}."
         ) from error
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in accepted.values())
     given = optimizer.keywords if isinstance(optimizer, partial) else {}
     ours = _OURS if momentum is None else {**_OURS, "momentum": "momentum"}
     for argument in sorted(given.keys() & ours.keys()):
@@ -282,7 +283,7 @@ def _user_spec(
         )
     settings: list[tuple[str, Any]] = []
     if momentum is not None:
-        if "momentum" not in accepted:
+        if "momentum" not in accepted and not takes_any:
             raise ValueError(
                 f"optimizer {getattr(cls, '__name__', cls)!s} has no momentum argument; got "
                 f"momentum={momentum!r}. Leave momentum=None, or pass a functools.partial of it."
@@ -294,5 +295,5 @@ def _user_spec(
         elementwise=cls in ELEMENTWISE,
         linear=False,
         decoupled=False,
-        takes_decay="weight_decay" in accepted,
+        takes_decay="weight_decay" in accepted or takes_any,
     )

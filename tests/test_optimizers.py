@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -223,3 +224,15 @@ def test_momentum_is_refused_where_the_class_takes_none(iris):
 def test_what_a_partial_and_the_estimator_both_set_is_refused(iris, arguments, params, message):
     with pytest.raises(ValueError, match=message):
         _fit(DLClassifier, *iris, optimizer=partial(optim.SGD, **arguments), **params)
+
+
+def test_a_function_that_takes_any_keyword_is_given_weight_decay_and_momentum(iris):
+    def make(parameters, **settings):
+        return torch.optim.SGD(parameters, **settings)
+
+    given = {"weight_decay": 0.3, "momentum": 0.5, "module": "mlp", "max_epochs": 2}
+    found, expected = (
+        DLClassifier(optimizer=optimizer, random_state=0, **given).fit(*iris).predict_proba(iris[0])
+        for optimizer in (make, torch.optim.SGD)
+    )
+    assert_allclose(found, expected, rtol=1e-5)
