@@ -250,11 +250,11 @@ class Scale:
         """To standardised units."""
         return (y - self.mean) / self.deviation
 
-    def restore(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """To the user's units, in the dtype of the outputs where that holds them."""
-        values = outputs * self.deviation + self.mean
-        fits = np.abs(values).max(initial=0) <= np.finfo(outputs.dtype).max
-        return values.astype(outputs.dtype) if fits else values
+    def restore(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """To the user's units, in a dtype where that holds them."""
+        restored = values * self.deviation + self.mean
+        fits = np.abs(restored).max(initial=0) <= np.finfo(dtype).max
+        return restored.astype(dtype) if fits else restored
 
 
 def probabilities(outputs: NDArray[Any], link: str) -> NDArray[Any]:

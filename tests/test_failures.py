@@ -215,10 +215,11 @@ def test_columns_of_any_size_are_learnt_without_overflow(iris, estimator_class, 
     ("scale", "dtype"),
     [(1e300, np.float32), (1e37, np.float32), (1e300, np.float64), (1e-300, np.float64)],
 )
-def test_target_of_any_size_is_learnt_without_overflow(diabetes, scale, dtype):
+@pytest.mark.parametrize("loss", ["mse", "poisson"])
+def test_target_of_any_size_is_learnt_without_overflow(diabetes, scale, dtype, loss):
     X, y = diabetes[0].astype(dtype), diabetes[1]
-    one = DLRegressor(**SMALL).fit(X, y).predict(X)
-    seen = DLRegressor(**SMALL).fit(X, y * scale).predict(X)
+    one = DLRegressor(**SMALL, loss=loss).fit(X, y).predict(X)
+    seen = DLRegressor(**SMALL, loss=loss).fit(X, y * scale).predict(X)
     assert_allclose(seen, one * np.float64(scale), rtol=1e-5)
 
 

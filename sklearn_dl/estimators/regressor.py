@@ -162,11 +162,11 @@ class DLRegressor(RegressorMixin, NetworkEstimator):
         outputs = self._outputs(X)
         if self._network["link"] == "exp":
             rates = np.exp(outputs.astype(np.float64))
-            values = self._scale.restore(rates).astype(outputs.dtype)
+            values = self._scale.restore(rates, outputs.dtype)
         else:
             levels = outputs.reshape(len(outputs), *self._shift.shape) + self._shift
-            rising = np.maximum.accumulate(levels, axis=2).astype(outputs.dtype)
-            values = self._scale.restore(rising.swapaxes(1, 2)).swapaxes(1, 2)
+            rising = np.maximum.accumulate(levels, axis=2).astype(outputs.dtype).swapaxes(1, 2)
+            values = self._scale.restore(rising, outputs.dtype).swapaxes(1, 2)
             if not self._network.get("levels"):
                 values = values[:, :, 0]
         return values[:, 0] if self._flat else values
