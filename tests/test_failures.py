@@ -473,6 +473,25 @@ def test_a_refused_refit_leaves_the_model_as_it_was(iris, estimator_class):
     assert_array_equal(estimator.predict(X), before)
 
 
+def _fails(outputs, target):
+    raise RuntimeError
+
+
+@EITHER
+@pytest.mark.parametrize("params", [{"hidden_layer_sizes": (0,)}, {"loss": _fails}])
+def test_a_refit_that_fails_leaves_no_old_weights_behind_a_new_encoding(
+    iris, estimator_class, params
+):
+    X, y = _data(estimator_class, iris)
+    estimator = estimator_class(**SMALL).fit(X, y)
+    with pytest.raises((ValueError, RuntimeError)):
+        estimator.set_params(**params).fit(100 * X + 5, y)
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)
+    estimator.set_params(**SMALL, loss=estimator_class().loss).partial_fit(X, y)
+    assert estimator.n_iter_ == 1
+
+
 # at predict
 
 

@@ -218,6 +218,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         resume = fitted and (incremental or self.warm_start)
         table = self._check_table(X, reset=not resume)
         rows = fitting.checked_rows(table, self._check_target(y), sample_weight)
+        if not resume:  # old weights are none of what is learnt now, should it come to no new ones
+            self._forget("_state", "_history", "_module", MOMENTS)
         known = resume or target_known
         rows = self._known_target(rows) if known else self._learn_target(rows)
         held_out = None
@@ -419,7 +421,10 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _take_weights(self, state: dict[str, NDArray[Any]]) -> None:
         """Be a network with these numbers; what belonged to others is forgotten."""
         self._state = state
-        for name in ("_module", MOMENTS):
+        self._forget("_module", MOMENTS)
+
+    def _forget(self, *attributes: str) -> None:
+        for name in attributes:
             if hasattr(self, name):
                 delattr(self, name)
 
