@@ -344,3 +344,14 @@ def test_a_bend_at_a_quantile_is_learnt_that_a_line_cannot_follow():
     linear = {"hidden_layer_sizes": (), "learning_rate": 0.05, "max_epochs": 60, "random_state": 0}
     assert DLRegressor(module="mlp", **linear).fit(X, y).score(X, y) < 0.1
     assert DLRegressor(module="ensemble", **linear).fit(X, y).score(X, y) > 0.95
+
+
+@pytest.mark.parametrize("augmentation", ["noise", "mixup", lambda rows: rows])
+def test_codes_are_not_shaken_in_going_on_either(augmentation):
+    X, y = rows_of_levels()
+    fitted = DLRegressor(max_epochs=1, n_members=1, warm_start=True, **QUICK).fit(X, y)
+    assert len(fitted.encoder_.coded_columns_) == 1
+    fitted.set_params(augmentation=augmentation)
+    for train in (fitted.fit, fitted.partial_fit):
+        with pytest.raises(ValueError, match="by their codes, which cannot be mixed or shaken"):
+            train(X, y)

@@ -103,6 +103,12 @@ def check_same_encoding(encoder: Encoder, estimator: Any) -> None:
                 f"cannot go on training a network with another {name}: had {had!r}, got "
                 f"{asked!r}. Call fit with warm_start=False to start afresh."
             )
+    if estimator.augmentation is not None and embedded_levels(encoder):
+        raise ValueError(
+            f"cannot go on training this network with augmentation={estimator.augmentation!r}: it "
+            "reads columns of many levels by their codes, which cannot be mixed or shaken. Call "
+            "fit with warm_start=False to start afresh."
+        )
 
 
 def _refuse_parameters(activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
