@@ -632,6 +632,14 @@ def test_weights_whose_sum_overflows_are_shares_all_the_same(iris):
             {"activation": lambda x: nn.functional.rrelu(x, training=True)},
             "a callable activation draws random numbers",
         ),
+        (
+            {
+                "loss": lambda f, t: nn.functional.cross_entropy(
+                    f + torch.randn_like(f), t, reduction="none"
+                )
+            },
+            "a callable loss draws random numbers, which random_state does not decide",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_named(iris, params, message):

@@ -33,7 +33,8 @@ PIECE_ROWS = 2**20
 @documented(
     """loss : {"cross_entropy", "mse"} or callable, default="cross_entropy"
         "mse" is the squared error of the softmax probabilities. A callable ``(outputs, target) ->
-        losses`` maps outputs (n, n_classes) before the softmax and class indices (n,) to (n,).
+        losses`` maps outputs (n, n_classes) before the softmax and class indices (n,) to (n,), each
+        row by itself, and draws no random numbers.
     label_smoothing : float in [0, 1) or "auto", default="auto"
         Share of each target spread evenly over the classes (Szegedy et al. 2016). "auto": 0.05 for
         the cross-entropy of one class a row where members end by the rows that they leave out,

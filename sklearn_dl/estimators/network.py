@@ -305,6 +305,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         seed, watched = self._seed + self._n_partial - 1, held_out is not None
         folds = None if incremental else self._folds(rows, architecture, watched=watched)
         dtype = fitting.training_dtype(self, rows)
+        if callable(self.loss):
+            fitting.refuse_random_loss(loss, architecture.n_outputs, rows, dtype)
         encoded = partial(fitting.encoded_examples, self.encoder_, dtype=dtype)
         return FitJob(
             architecture=architecture,

@@ -32,7 +32,7 @@ __all__ = ["DLRegressor"]
         Squared, absolute, Huber's (one standard deviation of y) or the quantile error, in
         standardised units of y. "poisson": the deviance of counts, with the exponential of the
         output as the rate; y may not be negative. A callable ``(outputs, target) -> losses`` maps
-        two (n, n_outputs) to (n,).
+        two (n, n_outputs) to (n,), each row by itself, and draws no random numbers.
     quantile : float in (0, 1) or sequence of float, default=0.5
         The quantile that "pinball" estimates. Several, rising, such as ``(0.05, 0.5, 0.95)``, are
         estimated by one network and never cross: see ``predict``."""

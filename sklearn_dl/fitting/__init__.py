@@ -5,6 +5,7 @@ from sklearn_dl.fitting.architecture import (
     check_same_encoding,
     check_same_network,
     is_stackable,
+    refuse_random_loss,
 )
 from sklearn_dl.fitting.inputs import (
     Bins,
@@ -73,6 +74,7 @@ __all__ = [
     "piecewise_bins",
     "plain_module",
     "recipe_of",
+    "refuse_random_loss",
     "scaled_weights",
     "torch_device",
     "torch_state",

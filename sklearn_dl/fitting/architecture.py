@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from sklearn_dl.fitting.inputs import Bins, Encoder, embedded_levels
+from sklearn_dl.fitting.rows import Rows
 from sklearn_dl.fitting.settings import checked_sizes, is_periodic, n_members_of
-from sklearn_dl.losses import Link
+from sklearn_dl.losses import Link, Loss
 from sklearn_dl.nn import EMBEDDING_SIZE, PERIODIC, Architecture
 from sklearn_dl.nn.randomness import private_random
 from sklearn_dl.nn.replicated import can_be_stacked
@@ -21,6 +22,7 @@ __all__ = [
     "check_same_encoding",
     "check_same_network",
     "is_stackable",
+    "refuse_random_loss",
 ]
 
 
@@ -85,6 +87,26 @@ def is_stackable(architecture: Architecture) -> bool:
             "keeps buffers or draws random numbers cannot. Set n_members=1."
         )
     return stackable
+
+
+def refuse_random_loss(loss: Loss, n_outputs: int, rows: Rows, dtype: torch.dtype) -> None:
+    """See that a user's loss draws no random numbers, on the first rows and outputs of zero.
+
+    Raises
+    ------
+    ValueError
+        It draws some: they would come from torch's global state, in judging a model, too.
+    """
+    target = torch.from_numpy(rows.target[:2].copy())
+    outputs = torch.zeros(len(target), n_outputs, dtype=dtype, requires_grad=True)
+    with private_random(torch.Generator().manual_seed(0)) as mode:
+        loss(outputs, target if loss.target == "index" else target.to(dtype))
+    if mode is not None and mode.used:
+        raise ValueError(
+            "a callable loss draws random numbers, which random_state does not decide. Draw them "
+            "in an augmentation, a callable (rows, generator) -> rows, or in a module of your own, "
+            "module=..., whose numbers come from random_state."
+        )
 
 
 def check_same_encoding(encoder: Encoder, estimator: Any) -> None:
