@@ -22,6 +22,7 @@ from sklearn_dl.studies import (
 )
 from sklearn_dl.studies.learning_rate import rate_grid, workable
 from sklearn_dl.studies.runs import initial, mean_interval, subject_of
+from sklearn_dl.studies.saturation import _scaled
 from sklearn_dl.studies.steps import update_cosine
 
 
@@ -368,6 +369,24 @@ def test_losses_start_from_the_same_draw_and_scales_from_its_multiples(iris):
     assert start["cross_entropy", 30.0] > start["mse", 30.0]
     with pytest.raises(TypeError, match="DLClassifier"):
         saturation_study(DLRegressor(), *iris)
+
+
+def test_the_scale_is_that_of_the_weights_and_not_of_the_encoding(iris):
+    net = DLClassifier(max_epochs=2, hidden_layer_sizes=(4,), n_members=2)
+    (run,) = initial(subject_of(net, *iris), [0])
+    start = _scaled(run, "mse", 3.0)
+    for (name, own), (_, scaled) in zip(
+        run.fitted.module_.state_dict().items(), start.module_.state_dict().items(), strict=True
+    ):
+        learnt = name in dict(run.fitted.module_.named_parameters())
+        torch.testing.assert_close(scaled, 3 * own if learnt else own)
+    assert len(run.fitted.module_.state_dict()) > len(list(run.fitted.module_.parameters()))
+
+
+def test_the_initial_network_of_one_that_stops_early_has_met_all_rows(iris):
+    net = plain_network(early_stopping=True, max_epochs=2)
+    found = learning_rate_range(net, *iris, rates=[1e-30, 1e-29], n_seeds=2, random_state=0)
+    assert found.runs["loss"].to_numpy() == pytest.approx(found.runs["start_loss"], rel=1e-6)
 
 
 def test_activations_are_compared_from_the_same_seeds(iris):

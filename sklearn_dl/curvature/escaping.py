@@ -20,7 +20,7 @@ from sklearn_dl.curvature.spectrum import extremes_of
 from sklearn_dl.curvature.studied import MAX_ROWS, core_estimator, objective_of
 from sklearn_dl.fitting import new_seed, plain_module
 
-__all__ = ["escape", "saddle_race"]
+__all__ = ["escape", "saddle_race", "stored_as"]
 
 #: A runner has left once it has lost this share of what the Hessian step gains.
 LEFT = 0.5
@@ -58,7 +58,7 @@ def escape(model: Any, cp: CriticalPoint) -> Any:
     check_is_fitted(estimator)
     module = copy.deepcopy(estimator.module_)
     _move(module, cp)
-    estimator._take_weights(_stored_as(estimator, module))
+    estimator._take_weights(stored_as(estimator, module))
     return moved
 
 
@@ -77,7 +77,7 @@ def _move(module: nn.Module, cp: CriticalPoint) -> None:
         parameter.add_(piece.view(parameter.shape).to(parameter))
 
 
-def _stored_as(estimator: Any, module: nn.Module) -> dict[str, NDArray[Any]]:
+def stored_as(estimator: Any, module: nn.Module) -> dict[str, NDArray[Any]]:
     """The values of ``module_`` under the names, and in the layout, that the estimator keeps.
 
     How stored numbers become a plain module is known to `plain_module` alone, so it is asked: it

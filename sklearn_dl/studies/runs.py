@@ -168,6 +168,7 @@ def initial(subject: Subject, seeds: Sequence[int]) -> list[Run]:
         "schedule": None,
         "warmup": 0.0,
         "max_grad_norm": None,
+        "early_stopping": False,  # no row is held out, of which the encoder would not know
     }
     return fit_runs(subject, [still], seeds)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_dl.curvature.escaping import stored_as
 from sklearn_dl.curvature.objective import Objective
 from sklearn_dl.curvature.studied import objective_of
 from sklearn_dl.fitting import new_seed
@@ -126,7 +127,7 @@ def saturation_study(
     Parameters
     ----------
     estimator : DLClassifier or Pipeline that ends in one
-        Not changed.
+        Not changed. Its early stopping is set aside.
     X, y : training rows
     losses : sequence of str, default=("cross_entropy", "mse")
     activations : sequence of str, optional
@@ -182,8 +183,12 @@ def _one_cell(
 def _scaled(run: Run, loss: str, scale: float) -> Any:
     """The initial network with all weights times a factor, ready to be trained on."""
     start = copy.deepcopy(run.fitted).set_params(loss=loss)
-    scaled = {name: value * value.dtype.type(scale) for name, value in start._state.items()}
-    start._take_weights(scaled)
+    module = copy.deepcopy(start.module_)
+    with torch.no_grad():  # what is learnt, not the numbers that encode the columns beside it
+        for weight in module.parameters():
+            if weight.requires_grad:
+                weight.mul_(scale)
+    start._take_weights(stored_as(start, module))
     return start
 
 
