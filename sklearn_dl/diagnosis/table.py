@@ -137,6 +137,24 @@ def _check_y(y: Any, name: str, task: Task) -> NDArray[Any]:
     return values
 
 
+def _check_varies(values: NDArray[Any], weight: Floats | None, task: Task) -> None:
+    """Whether there is something to predict; of numbers, in rows that count."""
+    counted = weight is not None and task == "regression"
+    used = values if weight is None or not counted else values[weight > 0]
+    if len(used) == 0 or (used == used[0]).all():
+        rows = f"{len(used)} rows" + (" whose weight is not zero" if counted else "")
+        seen = f"{used.tolist()[0]!r} in all {rows}" if len(used) else "no row"
+        raise ValueError(f"y must have two different values at least; got {seen}.")
+    if task == "regression":
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            spread = np.var(used, axis=0).max()
+        if not 0 < spread < np.inf:
+            raise ValueError(
+                f"y from {used.min():.3g} to {used.max():.3g} has squares that are beyond float64. "
+                "Change its unit: divide it by its standard deviation, or predict its logarithm."
+            )
+
+
 def _check_sortable(values: NDArray[Any], name: str) -> None:
     try:
         np.unique(values)
@@ -178,7 +196,8 @@ def check_training_table(
     Raises
     ------
     ValueError
-        Unequal lengths, missing or infinite targets, a constant target, bad weights.
+        Unequal lengths, missing or infinite targets, a target that is constant or whose squares
+        float64 cannot hold, bad weights.
     TypeError
         Classes of several kinds, which have no order.
     """
@@ -187,9 +206,7 @@ def check_training_table(
     check_consistent_length(X, values, groups)
     groups = group_codes(groups)
     fit_weight = _check_weight(sample_weight, len(values))
-    if len(np.unique(values)) < 2:
-        seen = f"{values.tolist()[0]!r} in all {len(values)} rows" if len(values) else "no row"
-        raise ValueError(f"y must have two different values at least; got {seen}.")
+    _check_varies(values, fit_weight, task)
     loss_weight = np.ones(len(values)) if fit_weight is None else fit_weight
     if class_weight is not None and values.ndim == 1:
         loss_weight = loss_weight * _class_weights(class_weight, values)
