@@ -204,6 +204,12 @@ def test_the_two_questions_come_first_with_numbers(slow):
     assert "Mismatch? Not applicable" in str(slow)
 
 
+def test_test_rows_too_few_to_be_compared_are_still_test_rows(slow):
+    assert "no test rows" in str(slow)
+    study = replace(slow._study, unlabelled=slow._study.table.take(np.arange(3)))
+    assert "no test rows" not in str(replace(slow, _study=study))
+
+
 def test_evidence_has_stable_codes_and_three_outcomes(slow):
     assert list(slow.evidence["code"]) == sorted(slow.evidence["code"])
     assert slow.evidence["code"].str.fullmatch(r"DL\d{3}").all()

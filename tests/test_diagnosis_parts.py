@@ -27,6 +27,7 @@ from sklearn_dl.diagnosis import brakes as brakes_module
 from sklearn_dl.diagnosis import checks, ledger, reference_models, references, rules, words
 from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
 from sklearn_dl.diagnosis.fewer_rows import few_rows, half_of
+from sklearn_dl.diagnosis.findings import find
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Split, build_ledger, measure
@@ -173,8 +174,20 @@ def measured(n=400, *, a=0.1, b=0.1, refs=None, c=None, noise=0.05, seed=0):
 def test_the_answers_to_the_questions_agree_with_the_verdict_where_a_gap_is_open(verdict, answer):
     m = measured(20, a=0.1, b=0.12, noise=0.4)
     assert not rules.settled(m.claims["training"], m.margin)
-    steps = words.flow(m, Decision(Verdict(verdict), {}, (), None), n_test=0)
+    steps = words.flow(m, find(m, None, 0.0), decision(verdict), has_test=False)
     assert all(step.answer.startswith(answer) for step in steps[:2])
+
+
+def test_rows_fitted_better_than_others_predict_them_are_not_said_to_be_fitted_worse():
+    # A verdict by the probes: another model is better on new rows, and the own are fitted well.
+    better, worse = measured(200, a=0.05, b=0.5, noise=0.01), measured(200, a=0.12, b=0.5, noise=1)
+    answers = [
+        words.flow(m, find(m, None, 0.0), decision("optimization"), has_test=True)[0].answer
+        for m in (better, worse)
+    ]
+    assert answers[0].startswith("Probably, by the probes and the fits: the best reference")
+    assert answers[1].startswith("Yes: the best reference")
+    assert "has not fitted its own rows better either" in answers[1]
 
 
 @pytest.mark.parametrize("c", [None, 0.9])
@@ -362,6 +375,9 @@ BAD_TABLES = {
     "text for a regressor": (np.array(list("abcd")), "regression", "must be numbers"),
     "one class": (np.zeros(4), "classification", "two different values"),
     "constant columns": (np.zeros((4, 2)), "regression", "two different values"),
+    "columns that are constant each": (np.tile([0, 1], (4, 1)), "regression", "two different val"),
+    "large": (np.array([0, 1, 2, 3]) * 1e200, "regression", "y from 0 to 3e\\+200 has squares"),
+    "small": (np.array([0, 1, 2, 3]) * 1e-200, "regression", "beyond float64. Change its unit"),
     "three axes": (np.zeros((4, 2, 2)), "regression", r"got shape \(4, 2, 2\)"),
     "columns of classes": (np.arange(8).reshape(4, 2), "classification", r"got shape \(4, 2\)"),
     "another length": (np.arange(3), "classification", "inconsistent numbers of samples"),
@@ -377,11 +393,20 @@ def test_a_target_that_cannot_be_learnt_is_refused_with_what_was_seen(name):
 
 @pytest.mark.parametrize(
     ("weight", "message"),
-    [([1, 1], "shape"), ([1, -1, 1, 1], "1 values are negative"), ([0] * 4, "sum is 0")],
+    [
+        ([1, 1], "shape"),
+        ([1, -1, 1, 1], "1 values are negative"),
+        ([0] * 4, "sum is 0"),
+    ],
 )
 def test_bad_weights_are_refused(weight, message):
     with pytest.raises(ValueError, match=message):
         table(np.zeros((4, 1)), np.array([0, 1, 0, 1]), sample_weight=weight)
+
+
+def test_numbers_that_do_not_vary_where_they_count_are_refused():
+    with pytest.raises(ValueError, match=r"got 1\.0 in all 2 rows whose weight is not zero"):
+        table(np.zeros((4, 1)), np.array([0, 1, 0, 1]), "regression", sample_weight=[0, 2, 0, 2])
 
 
 def test_too_few_rows_or_groups_for_the_folds_are_refused():

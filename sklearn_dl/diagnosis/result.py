@@ -50,6 +50,7 @@ class Study:
     findings: Findings
     probes: Probes | None
     brakes: Brakes | None
+    unlabelled: Table | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,11 +181,9 @@ class Diagnosis:
 
     def _flow(self) -> list[words.Step]:
         s = self._study
-        # Test rows without labels are rows of which something is known: DL402.
-        known = s.evidence.set_index("code")["outcome"]
-        n_test = 1 if known["DL402"] != "not applicable" else 0
+        has_test = s.test is not None or s.unlabelled is not None
         return words.flow(
-            s.measured, s.decision, n_test if s.test is None else len(s.test), s.evidence
+            s.measured, s.findings, s.decision, has_test=has_test, evidence=s.evidence
         )
 
     def _losses(self) -> dict[str, float]:

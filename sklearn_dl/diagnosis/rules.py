@@ -24,6 +24,7 @@ from scipy.special import ndtr
 from sklearn_dl.diagnosis.gaps import Gap, shift_given
 
 __all__ = [
+    "Answer",
     "Decision",
     "Findings",
     "Verdict",
@@ -31,6 +32,8 @@ __all__ = [
     "found",
     "margin",
     "settled",
+    "test_answer",
+    "training_answer",
 ]
 
 # Thresholds, each with its source; beside what `gaps` believes of a shift they decide a verdict.
@@ -87,6 +90,17 @@ _MEANING = {
     Verdict.NO_SIGNAL: "no model tried predicts better than the prior: nothing to learn was found",
     Verdict.INCONCLUSIVE: "the rows are too few to tell",
 }
+
+
+class Answer(StrEnum):
+    """What is said to one of the flow's two questions."""
+
+    YES = "Yes"
+    PROBABLY = "Probably"
+    CANNOT_TELL = "Cannot tell"
+    NOT_ASKED = "Not asked yet"
+    PROBABLY_NOT = "Probably not"
+    NO = "No"
 
 
 @dataclass(frozen=True)
@@ -335,6 +349,32 @@ def not_mismatched(gap: Gap | None, m: float) -> bool:
     if not (math.isfinite(gap.stderr) and gap.stderr > 0):
         return False
     return shift_given(gap, m).above(m) < UNLIKELY
+
+
+def training_answer(f: Findings, verdict: Verdict) -> Answer:
+    """Is the training loss large?"""
+    if found(f.training, f.margin):
+        return Answer.YES
+    if verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
+        return Answer.YES if unfitted(f) else Answer.PROBABLY
+    return Answer.NO if settled(f.training, f.margin) else _open(verdict)
+
+
+def test_answer(f: Findings, verdict: Verdict) -> Answer:
+    """Is the loss on new rows large? Not asked where the training loss is and nothing is shown."""
+    if found(f.estimation, f.margin) or found(f.mismatch, f.margin):
+        return Answer.YES
+    if verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
+        return Answer.NOT_ASKED
+    if verdict in (Verdict.OVERFITTING, Verdict.MISMATCH):
+        return Answer.PROBABLY
+    small = settled(f.estimation, f.margin) and not_mismatched(f.mismatch, f.margin)
+    return Answer.NO if small else _open(verdict)
+
+
+def _open(verdict: Verdict) -> Answer:
+    """Where a gap is neither found nor shown to be small."""
+    return Answer.PROBABLY_NOT if verdict is Verdict.GOOD else Answer.CANNOT_TELL
 
 
 def _training_cause(optimization_share: float | None) -> Verdict:

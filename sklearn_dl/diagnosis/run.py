@@ -143,7 +143,7 @@ class Run:
             self.subject, self.subject.estimator, self.table, self.test, self.folds, self.loss,
             tuple(fits), by_row(pool[references.PRIOR], len(self.table)), measured, decision,
             tuple(self.notes), scores_by_rows(fits, self.scorer), int(evidence["fits"].sum()),
-            evidence, findings, probes, brakes,
+            evidence, findings, probes, brakes, self.unlabelled,
         )  # fmt: skip
         probabilities = pd.Series(
             {v.value: p for v, p in decision.probabilities.items()}, name="probability"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sklearn_dl.diagnosis import rules
-from sklearn_dl.diagnosis.rules import Decision, Verdict
+from sklearn_dl.diagnosis.rules import Answer, Decision, Findings, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,15 +32,25 @@ def number(x: float) -> str:
 
 
 def flow(
-    measured: Measured, decision: Decision, n_test: int, evidence: pd.DataFrame | None = None
+    measured: Measured,
+    findings: Findings,
+    decision: Decision,
+    *,
+    has_test: bool,
+    evidence: pd.DataFrame | None = None,
 ) -> list[Step]:
-    """The two questions and their answers; each number is that of a ledger or evidence row."""
-    steps = [_training_step(measured, decision), _test_step(measured, decision)]
+    """The two questions and their answers; each number is that of a ledger or evidence row.
+
+    ``has_test`` is whether there are test rows, with labels or without.
+    """
+    steps = [
+        _training_step(measured, findings, decision), _test_step(measured, findings, decision),
+    ]  # fmt: skip
     if measured.outer is not None:
         steps.append(_transfer_step(measured))
     if evidence is not None:
         steps += _shift_steps(evidence)
-    if n_test == 0:
+    if not has_test:
         steps.append(
             Step(
                 "Mismatch?",
@@ -51,61 +61,39 @@ def flow(
     return steps
 
 
-def _training_step(m: Measured, decision: Decision) -> Step:
-    gap = m.claims["training"]
-    found, settled = rules.found(gap, m.margin), rules.settled(gap, m.margin)
-    question = f"Training loss {number(m.training.value)}: large?"
+def _training_step(m: Measured, f: Findings, decision: Decision) -> Step:
+    answer = rules.training_answer(f, decision.verdict)
     best = f"the best reference ({m.reference_name}) reaches {number(m.reference.value)}"
-    if found:
-        return Step(question, f"Yes: {best} on rows it never saw.")
-    if decision.verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
-        return Step(question, _large_otherwise(m, best))
-    if settled:
-        return Step(question, f"No: {best} on rows it never saw.")
+    by = ", by the probes and the fits" if answer is Answer.PROBABLY else ""
+    more = ""
+    if answer is Answer.YES and not rules.found(f.training, f.margin):
+        assert f.total is not None
+        more = (
+            f", {number(f.total.value)} less than this network there, which has not fitted its own "
+            "rows better either"
+        )
+    if answer in (Answer.PROBABLY_NOT, Answer.CANNOT_TELL):
+        more = (
+            f", and the gap could be as large as {number(f.training.upper)} (what matters begins "
+            f"at {number(f.margin)})"
+        )
     return Step(
-        question,
-        f"{_open(decision)}: {best} on rows it never saw, and the gap could be as large as "
-        f"{number(gap.upper)} (what matters begins at {number(m.margin)}).",
+        f"Training loss {number(m.training.value)}: large?",
+        f"{answer}{by}: {best} on rows it never saw{more}.",
     )
 
 
-def _open(decision: Decision) -> str:
-    """The answer where a gap is neither found nor shown to be small."""
-    return "Probably not" if decision.verdict is Verdict.GOOD else "Cannot tell"
-
-
-def _large_otherwise(m: Measured, best: str) -> str:
-    """Why the training loss is called large where A - F alone does not show it."""
-    total = m.claims.get("total")
-    if total is None or not rules.found(total, m.margin):
-        return f"Probably, by the probes and the fits: {best} on rows it never saw."
-    return (
-        f"Yes: {best} on rows it never saw, {number(total.value)} less than this network there, "
-        "which has not fitted its own rows better either."
-    )
-
-
-def _test_step(m: Measured, decision: Decision) -> Step:
+def _test_step(m: Measured, f: Findings, decision: Decision) -> Step:
+    answer = rules.test_answer(f, decision.verdict)
     name, value = "Out-of-fold", m.out_of_fold.value
-    parts = []
+    parts = [f"{number(m.out_of_fold.value)} out of fold"]
     if m.test is not None:
         name, value = "Test", m.test.value
-        parts.append(
-            f"{number(m.out_of_fold.value)} out of fold and {number(m.test.value)} on the test rows"
-        )
-    else:
-        parts.append(f"{number(m.out_of_fold.value)} out of fold")
+        parts.append(f"and {number(value)} on the test rows")
     parts.append(f"against {number(m.training.value)} on the training rows")
     parts.append(f"and {number(m.reference.value)} for the best reference")
-    gaps = [m.claims["estimation"], *([m.claims["mismatch"]] if "mismatch" in m.claims else [])]
-    found = any(rules.found(g, m.margin) for g in gaps)
-    settled = rules.settled(gaps[0], m.margin)
-    settled &= rules.not_mismatched(m.claims.get("mismatch"), m.margin)
-    said = decision.verdict in (Verdict.OVERFITTING, Verdict.MISMATCH)
-    answer = "Yes" if found else "Probably" if said else "No" if settled else _open(decision)
     tail = ""
     if decision.verdict in (Verdict.MODEL_BIAS, Verdict.OPTIMIZATION):
-        answer = answer if found else "Not asked yet"
         tail = " Look again once the first answer is mended."
     return Step(
         f"{name} loss {number(value)}: large?", f"{answer}: " + " ".join(parts) + "." + tail
