@@ -42,6 +42,7 @@ NOT_RUN = {
     ("how_to_scale_out.md", "python"): "a cluster, GPUs; tests/test_batching_executor.py has more",
     ("how_to_scale_out.md", "bash"): "starts workers on other machines",
     ("how_to_onnx.md", "bash"): "installs",
+    ("user_guide.md", "bash"): "installs, as README's command does, which .ci/run runs",
 }
 
 
