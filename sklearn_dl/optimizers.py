@@ -42,17 +42,6 @@ ELEMENTWISE = frozenset(
         optim.Adadelta,
     }
 )
-#: Classes that shrink the weights themselves rather than add their decay to the gradient.
-_DECOUPLED = frozenset({optim.AdamW})
-
-OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
-    "sgd": optim.SGD,
-    "adagrad": optim.Adagrad,
-    "rmsprop": optim.RMSprop,
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-}
-
 State = dict[str, Tensor]
 UpdateRule = Callable[..., None]
 """``(values, gradient, state, *, lr, weight_decay, **settings)``: one step in place.
@@ -163,12 +152,50 @@ def _adam(
     )
 
 
-_RULES: dict[str, UpdateRule] = {
-    "sgd": _sgd,
-    "adagrad": _adagrad,
-    "rmsprop": _rmsprop,
-    "adam": _adam,
-    "adamw": partial(_adam, decoupled=True),
+@dataclass(frozen=True)
+class Named:
+    """What an optimizer with a name is.
+
+    Attributes
+    ----------
+    cls : type
+        As torch has it.
+    rule : callable
+        The same as a function.
+    settings : callable
+        ``(momentum, rms_decay) -> arguments`` of both; None is our default.
+    decoupled : bool
+        Whether weight decay shrinks the weights instead of adding to the gradient.
+    """
+
+    cls: type[optim.Optimizer]
+    rule: UpdateRule
+    settings: Callable[[float | None, float | None], dict[str, Any]]
+    decoupled: bool = False
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _sgd_settings(momentum: float | None, rms_decay: float | None) -> dict[str, Any]:
+    return {"momentum": _given(momentum, MOMENTUM)}
+
+
+def _rmsprop_settings(momentum: float | None, rms_decay: float | None) -> dict[str, Any]:
+    return {"alpha": _given(rms_decay, RMSPROP_DECAY), "momentum": _given(momentum, 0.0)}
+
+
+def _adam_settings(momentum: float | None, rms_decay: float | None) -> dict[str, Any]:
+    return {"betas": (_given(momentum, MOMENTUM), _given(rms_decay, ADAM_DECAY))}
+
+
+OPTIMIZERS: dict[str, Named] = {
+    "sgd": Named(optim.SGD, _sgd, _sgd_settings),
+    "adagrad": Named(optim.Adagrad, _adagrad, lambda momentum, rms_decay: {}),
+    "rmsprop": Named(optim.RMSprop, _rmsprop, _rmsprop_settings),
+    "adam": Named(optim.Adam, _adam, _adam_settings),
+    "adamw": Named(optim.AdamW, partial(_adam, decoupled=True), _adam_settings, decoupled=True),
 }
 
 
@@ -232,23 +259,14 @@ def optimizer_spec(
     """
     if not isinstance(optimizer, str):
         return _user_spec(optimizer, momentum, rms_decay)
-    cls = OPTIMIZERS[optimizer]
-    settings: dict[str, Any] = {}
-    beta1 = MOMENTUM if momentum is None else momentum
-    if optimizer == "sgd":
-        settings["momentum"] = beta1
-    elif optimizer == "rmsprop":
-        settings["alpha"] = RMSPROP_DECAY if rms_decay is None else rms_decay
-        settings["momentum"] = 0.0 if momentum is None else momentum
-    elif optimizer in ("adam", "adamw"):
-        settings["betas"] = (beta1, ADAM_DECAY if rms_decay is None else rms_decay)
+    named = OPTIMIZERS[optimizer]
     return OptimizerSpec(
-        cls,
-        tuple(settings.items()),
+        named.cls,
+        tuple(named.settings(momentum, rms_decay).items()),
         elementwise=True,
         linear=True,
-        decoupled=cls in _DECOUPLED,
-        rule=_RULES[optimizer],
+        decoupled=named.decoupled,
+        rule=named.rule,
     )
 
 
