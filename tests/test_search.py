@@ -122,6 +122,15 @@ def test_several_metrics_and_a_callable_one(iris):
     assert called.best_score_ == called.cv_results_["mean_test_wrong"].max()
 
 
+def test_nobody_else_is_judged_by_the_score_of_several_quantiles(iris):
+    net = DLRegressor(**SMALL, loss="pinball", quantile=[0.1, 0.5, 0.9])
+    search = tiny_search(estimator=net, n_candidates=10, cv=2).fit(iris[0], iris[0][:, 0])
+    assert list(search.references_) == ["prior"]
+    assert np.isnan(search.references_["prior"]).all()
+    one = tiny_search(estimator=net.set_params(quantile=0.9), n_candidates=10, cv=2)
+    assert len(one.fit(iris[0], iris[0][:, 0]).references_) == 2
+
+
 def test_pipelines_keep_the_prefix_and_other_steps_are_searched_too(iris):
     pipeline = make_pipeline(StandardScaler(), PCA(), DLClassifier(**SMALL))
     space = {f"dlclassifier__{name}": values for name, values in TINY.items()}

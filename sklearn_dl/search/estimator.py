@@ -18,6 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 
 from sklearn_dl.batching import batched_fits
+from sklearn_dl.diagnosis.subject import Subject
 from sklearn_dl.search.history import History
 from sklearn_dl.search.proposing import Proposer
 from sklearn_dl.search.references import n_references, prior_scores, reference_scores
@@ -82,7 +83,8 @@ class DiagnosisSearchCV(BaseSearchCV):
         A row a round: ``candidates``, ``best_score`` after it, and the shares of ``model_bias``,
         ``optimization`` and ``overfitting`` in what was proposed for it (NaN in the first).
     references_ : dict of str to ndarray of shape (n_splits_,)
-        Held-out scores of the prior and the reference models; without ``sample_weight``.
+        Held-out scores of the prior and the reference models; without ``sample_weight``. Where
+        the metric cannot judge them, NaN for the prior and nothing for the others.
     n_fits_ : int
         Fits spent, those of references included; the refit and the prior are not counted.
 
@@ -231,7 +233,7 @@ class DiagnosisSearchCV(BaseSearchCV):
         if history.params and (
             history.references is None or history.metric != history.choose_metric(self.refit)
         ):
-            self._compare(subject.task)
+            self._compare(subject)
         proposer = Proposer(space, subject, history.seed)
         context = callback_ctx.subcontext(
             task_name="search", max_subtasks=None
@@ -253,7 +255,7 @@ class DiagnosisSearchCV(BaseSearchCV):
             evaluate([p.params for p in stack], {"round": rounds, "cause": causes})
             clock.spent(len(stack))
             if history.references is None:
-                self._compare(subject.task)
+                self._compare(subject)
             if self.verbose:
                 print(history.line())
         if clock.n == 0:  # scikit-learn makes its results of at least one evaluation
@@ -264,10 +266,14 @@ class DiagnosisSearchCV(BaseSearchCV):
         self.references_ = dict(history.references or {})
         self.n_fits_ = self.n_splits_ * history.n_settings
 
-    def _compare(self, task: Any) -> None:
+    def _compare(self, subject: Subject) -> None:
         """The prior and the references on the same folds, in the same metric."""
-        history, (X, y, splits) = self._history, self._rows
+        history, (X, y, splits), task = self._history, self._rows, subject.task
         metric = history.choose_metric(self.refit)
+        if self.scoring is None and np.ndim(getattr(subject.core, "quantile", 0.0)) > 0:
+            # several quantiles have a score of their own, in which nobody else can be judged
+            history.references = {"prior": np.full(len(splits), np.nan)}
+            return
         asked = (y, splits, self.scoring, metric)
         history.references = {
             "prior": prior_scores(task, *asked),
