@@ -20,11 +20,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from sklearn_dl.diagnosis.fold_fits import Job, fit_jobs
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, fit_jobs
 from sklearn_dl.diagnosis.own_loss import Aim, row_loss, says_several
 from sklearn_dl.diagnosis.statistics import row_mean
-from sklearn_dl.diagnosis.subject import find_subject, seeded
-from sklearn_dl.diagnosis.table import check_training_table
+from sklearn_dl.diagnosis.subject import Subject, find_subject, seeded
+from sklearn_dl.diagnosis.table import Table, check_training_table
 from sklearn_dl.losses import PROBABILITY_FLOOR
 
 __all__ = ["bias_variance", "log_terms", "squared_terms", "zero_one_terms"]
@@ -150,6 +150,28 @@ def bias_variance(
     Domingos (2000), A unified bias-variance decomposition.
     Gupta, Chen, Nguyen et al. (2022), Ensembles of classifiers: a bias-variance perspective.
     """
+    _check_numbers(n_samples, n_seeds)
+    subject = find_subject(estimator)
+    table = check_training_table(X, y, task=subject.task, groups=None)
+    if says_several(subject, table.y):
+        raise ValueError(
+            "bias and variance are taken apart for one class or number a row; got y with several "
+            "columns, or an estimator of several quantiles. Give one at a time."
+        )
+    fits = _bootstrap_fits(subject, table, n_samples, n_seeds, check_random_state(random_state))
+    shape = (n_samples, n_seeds, len(table))
+    if subject.task == "regression":
+        deviation = float(np.var(table.y)) ** 0.5
+        return _frame(squared_terms(_numbers(fits, shape) / deviation, table.y / deviation))
+    classes, index = np.unique(table.y, return_inverse=True)
+    p = _probabilities(fits, shape, classes)
+    said = np.where(np.isnan(p[..., 0]), -1, np.nan_to_num(p, nan=-1).argmax(-1))
+    frame = _frame(log_terms(p, index))
+    frame["error"] = _frame(zero_one_terms(said, index, len(classes)))["value"]
+    return frame
+
+
+def _check_numbers(n_samples: Any, n_seeds: Any) -> None:
     for name, value in (("n_samples", n_samples), ("n_seeds", n_seeds)):
         if not isinstance(value, Integral):
             raise TypeError(f"{name} must be a whole number; got {value!r}.")
@@ -157,16 +179,12 @@ def bias_variance(
         raise ValueError(
             f"n_samples must be at least 2 and n_seeds at least 1; got {n_samples}, {n_seeds}."
         )
-    rng = check_random_state(random_state)
-    subject = find_subject(estimator)
-    classify = subject.task == "classification"
-    table = check_training_table(X, y, task=subject.task, groups=None)
-    if says_several(subject, table.y):
-        raise ValueError(
-            "bias and variance are taken apart for one class or number a row; got y with several "
-            "columns, or an estimator of several quantiles. Give one at a time."
-        )
-    loss = row_loss(Aim("log" if classify else "squared"), table)
+
+
+def _bootstrap_fits(
+    subject: Subject, table: Table, n_samples: int, n_seeds: int, rng: np.random.RandomState
+) -> list[FoldFit]:
+    """The fits of each sample's seeds, one sample after the other."""
     n, jobs = len(table), []
     for _ in range(n_samples):
         rows = np.sort(rng.randint(n, size=n)).astype(np.int64)
@@ -177,31 +195,34 @@ def bias_variance(
                 Job(one, table, rows, left, subject.fit_prefix, judge_train=False,
                     keep_outputs=True)
             )  # fmt: skip
-    fits = fit_jobs(jobs, loss)
+    aim = Aim("log" if subject.task == "classification" else "squared")
+    fits = fit_jobs(jobs, row_loss(aim, table))
     failed = [fit.failure for fit in fits if fit.failure is not None]
     if failed:
         raise ValueError(
             f"{len(failed)} of {len(fits)} fits diverged: {failed[0]}. Diagnose it first."
         )
-    shape = (n_samples, n_seeds, n)
-    if not classify:
-        f = np.full(shape, np.nan)
-        for k, fit in enumerate(fits):
-            f[k // n_seeds, k % n_seeds, fit.test] = fit.outputs["test"]
-        variance = float(np.var(table.y))
-        scaled = squared_terms(f / variance**0.5, table.y / variance**0.5)
-        return _frame(scaled)
-    classes, index = np.unique(table.y, return_inverse=True)
+    return fits
+
+
+def _numbers(fits: list[FoldFit], shape: tuple[int, int, int]) -> Floats:
+    """Predictions of shape (n_samples, n_seeds, n), NaN on learnt rows."""
+    f = np.full(shape, np.nan)
+    for k, fit in enumerate(fits):
+        f[k // shape[1], k % shape[1], fit.test] = fit.outputs["test"]
+    return f
+
+
+def _probabilities(
+    fits: list[FoldFit], shape: tuple[int, int, int], classes: NDArray[Any]
+) -> Floats:
+    """The same of classes, (n_samples, n_seeds, n, n_classes); 0 of a class a sample lacks."""
     p = np.full((*shape, len(classes)), np.nan)
     for k, fit in enumerate(fits):
-        known = np.searchsorted(classes, fit.classes)
         part = np.zeros((len(fit.test), len(classes)))
-        part[:, known] = fit.outputs["test"]
-        p[k // n_seeds, k % n_seeds, fit.test] = part
-    said = np.where(np.isnan(p[..., 0]), -1, np.nan_to_num(p, nan=-1).argmax(-1))
-    frame = _frame(log_terms(p, index))
-    frame["error"] = _frame(zero_one_terms(said, index, len(classes)))["value"]
-    return frame
+        part[:, np.searchsorted(classes, fit.classes)] = fit.outputs["test"]
+        p[k // shape[1], k % shape[1], fit.test] = part
+    return p
 
 
 def _unseeded(estimator: Any) -> Any:

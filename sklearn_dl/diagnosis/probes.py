@@ -255,11 +255,8 @@ def run_probes(
         split = _split(bench, first, strong.fit, wide.fit, reference[bench.train])
         elsewhere = None
     else:
-        kind, gain, share = _most_hopeful(bench, first, strong, lifted, margin)
-        split = Split(share, 0.0)
-        # where the first fold gives no hope it has said enough
-        elsewhere = bench.gain_elsewhere(own, kind, folds) if gain.value > margin else gain
-        elsewhere = elsewhere or UNKNOWN
+        split, elsewhere = _asked_elsewhere(bench, own, folds, first, strong, lifted, margin)
+
     return Probes(
         bench.mean(first),
         bench.target(reference),
@@ -332,6 +329,22 @@ def _second_round(
     fits = bench.fit([*asked, *([] if free is None else [free])])
     wider = min(fits[: len(asked)], key=lambda tried: bench.mean(tried.fit), default=None)
     return wider, None if free is None else fits[-1]
+
+
+def _asked_elsewhere(
+    bench: _Bench,
+    own: Sequence[FoldFit],
+    folds: Folds,
+    first: FoldFit,
+    strong: _Trained,
+    lifted: _Trained | None,
+    margin: float,
+) -> tuple[Split, Estimate]:
+    """What the probe that the first fold gives hope for gains on the other folds."""
+    params, gain, share = _most_hopeful(bench, first, strong, lifted, margin)
+    if gain.value > margin:  # else the first fold has said enough
+        gain = bench.gain_elsewhere(own, params, folds) or UNKNOWN
+    return Split(share, 0.0), gain
 
 
 def _most_hopeful(
