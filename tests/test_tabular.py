@@ -432,6 +432,18 @@ def test_the_order_of_an_ordered_categorical_is_kept():
     assert (np.diff(encoded[:, 0]) > 0).all()
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_category_whose_values_are_all_new_is_warned_of(ordered):
+    sizes = pd.CategoricalDtype(["S", "M", "L"], ordered)
+    X = pd.DataFrame({"size": pd.Categorical(["S", "M", "L"] * 10, dtype=sizes)})
+    encoder = TabularEncoder().fit(X)
+    renamed = X.assign(size=X["size"].cat.rename_categories(["small", "medium", "large"]))
+    with pytest.warns(UserWarning, match="No value of column 'size' was seen in fit, in 30 rows"):
+        encoded = encoder.transform(renamed)
+    assert_array_equal(encoded, np.zeros_like(encoded))
+    encoder.transform(renamed.assign(size=["S", *renamed["size"][1:]]))  # one is known: no warning
+
+
 def test_names_stay_distinct():
     X = pd.DataFrame({"a": ["missing", "b", "c", None] * 3, "a_b": np.arange(12.0)})
     names = TabularEncoder().fit(X).get_feature_names_out().tolist()
@@ -446,6 +458,7 @@ def test_names_stay_distinct():
         (pd.Series([1, 2, 3, 1]), pd.Series([1.0, 2.0, 3.0, 1.0])),
         (pd.Series([1, 2, 3, 1], dtype="category"), pd.Series([1.0, 2.0, 3.0, 1.0])),
         (pd.Series([1, 2, 3, 1], dtype="category"), pd.Series(["1", "2", "3", "1"])),
+        (pd.Series([2**53, 2**53 + 1], dtype="category"), pd.Series([f"{2**53}", f"{2**53 + 1}"])),
         (pd.Series(list("abca"), dtype="category"), pd.Series(list("abca"), dtype=object)),
         (pd.Series(list("abca")), pd.Series(list("abca"), dtype="category")),
         (pd.Series([True, False, True, True]), pd.Series([1, 0, 1, 1])),

@@ -256,10 +256,12 @@ def _all_text(values: Sequence[Level]) -> bool:
 
 
 def _number_if_possible(value: Level) -> Level:
-    try:
-        return level_key(float(value))
-    except ValueError:
-        return value
+    for number in (int, float):  # integers beyond 2^53 are no floats
+        try:
+            return level_key(number(value))
+        except ValueError:
+            continue
+    return value
 
 
 def _sort_key(level: Level) -> tuple[bool, Any]:

@@ -97,7 +97,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     -----
     Statistics are weighted: a row of weight k counts as k rows, a row of weight 0 as none.
     Statistics and encoding are computed in float64, so that dense and sparse X give equal
-    matrices, and large integers keep their differences.
+    matrices, and large integers keep their differences to 16 digits.
 
     References
     ----------
@@ -401,24 +401,32 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         for rows, chunk in row_chunks(table):
             self._encode_numbers(chunk, out[rows, :end], out[rows, flags:])
         flags += len(self.flagged_numbers_)
+        for column, kind in enumerate(self.kinds_):
+            if kind == "rank":
+                self._codes(table, column)  # says where no value is known, which a chunk cannot
         for column, periods in self.periods_.items():
             start, end = end, end + 2 * len(periods)
             write_periods(take_column(table, column), periods, out[:, start:end])
         for column in self.level_columns_:
-            name = column_names(table)[column]
-            rare, levels = column in self.rare_columns_, self.levels_[column]
-            codes = level_codes(take_column(table, column), levels, rare=rare, name=name)
-            check_seen(codes[codes != MISSING] == UNSEEN, levels, name=name)
+            codes = self._codes(table, column)
             if column in self.coded_columns_:
                 out[:, codes_start] = np.maximum(codes + 1, 0)
                 codes_start += 1
             else:
-                n_levels = len(levels) + rare
+                n_levels = len(self.levels_[column]) + (column in self.rare_columns_)
                 start, end = end, end + n_levels - (n_levels == 2)
                 write_levels(codes, n_levels, out[:, start:end])
             if column in self.flagged_level_columns_:
                 out[:, flags] = codes == MISSING
                 flags += 1
+
+    def _codes(self, table: Table, column: int) -> npt.NDArray[np.intp]:
+        """Positions of a column's values among its levels; warns where it has none of them."""
+        name, levels = column_names(table)[column], self.levels_[column]
+        rare = column in self.rare_columns_
+        codes = level_codes(take_column(table, column), levels, rare=rare, name=name)
+        check_seen(codes[codes != MISSING] == UNSEEN, levels, name=name)
+        return codes
 
     def _reads_types(self) -> bool:
         """Whether a column was of a kind that only a frame can hold."""
