@@ -27,15 +27,21 @@ __all__ = [
 
 
 def _plain(y: Any) -> Any:
-    """Nullable and categorical pandas columns as the numpy array of the same values."""
+    """Nullable and categorical pandas columns, and tensors, as numpy arrays of the same values."""
     if isinstance(y, np.ma.MaskedArray):
         _refuse_missing(np.ma.getmaskarray(y))
-    if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
-        return np.asarray(_plain(y.iloc[:, 0])).reshape(-1, 1)
+    if isinstance(y, pd.DataFrame):
+        if all(isinstance(dtype, np.dtype) for dtype in y.dtypes):
+            return y
+        _refuse_missing(y.isna().to_numpy())
+        return np.column_stack([np.asarray(_plain(column)) for _, column in y.items()])
+    if isinstance(y, pd.api.extensions.ExtensionArray):
+        y = pd.Series(y)
     if isinstance(y, pd.Series) and not isinstance(y.dtype, np.dtype):
         _refuse_missing(y.isna())
         return np.asarray(y.to_list())
-    return y
+    # scikit-learn's array_api_dispatch would keep a tensor
+    return np.asarray(y) if hasattr(y, "__dlpack__") else y
 
 
 def _refuse_missing(missing: Any) -> None:

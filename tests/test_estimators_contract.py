@@ -289,6 +289,32 @@ def test_column_of_labels_is_one_class_a_row_with_a_warning():
     assert_array_equal(seen.predict(X), DLClassifier(**SMALL).fit(X, CODES).predict(X))
 
 
+@EITHER
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_tensors_are_read_as_arrays(estimator_class, dispatch, monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, y, weight = _numbers(), TARGET[estimator_class], np.arange(N) % 4.0
+    expected = estimator_class(**SMALL).fit(X, y, weight)
+    with sklearn.config_context(array_api_dispatch=dispatch):
+        seen = estimator_class(**SMALL).fit(*map(torch.from_numpy, (X, y, weight)))
+        assert_array_equal(_outputs(seen, torch.from_numpy(X)), _outputs(expected, X))
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "boolean", "category", "int64[pyarrow]"])
+def test_a_frame_of_labels_may_be_of_any_type(dtype):
+    X, y = _numbers(), pd.DataFrame({"a": CODES % 2, "b": CODES // 2})
+    seen = DLClassifier(**SMALL).fit(X, y.astype(dtype))
+    assert_array_equal(seen.predict_proba(X), DLClassifier(**SMALL).fit(X, y).predict_proba(X))
+    first = np.arange(2 * N).reshape(N, 2) == 0
+    with pytest.raises(ValueError, match=f"1 of {2 * N} values are missing"):
+        DLClassifier(**SMALL).fit(X, y.astype(dtype).mask(first))
+
+
+def test_an_array_of_nullable_labels_is_read_as_a_series():
+    seen = DLClassifier(**SMALL).fit(_numbers(), pd.array(CODES, dtype="Int64"))
+    assert seen.classes_.dtype == np.int64
+
+
 @pytest.mark.parametrize("make_frame", [pd.DataFrame, pl.DataFrame])
 def test_a_frame_of_one_column_is_a_target(make_frame):
     X = _numbers()

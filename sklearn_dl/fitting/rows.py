@@ -17,6 +17,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
 from sklearn_dl.tabular import LargeTable, Table, is_large
+from sklearn_dl.tabular.checking import without_tensor
 
 __all__ = [
     "Rows",
@@ -75,7 +76,8 @@ def checked_rows(table: Table, target: NDArray[Any], sample_weight: Any) -> Rows
     held = LargeTable(table) if isinstance(table, np.ndarray) and is_large(table) else table
     if sample_weight is None:
         return Rows(held, target, None)
-    weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
+    weight = without_tensor(sample_weight)
+    weight = _check_sample_weight(weight, table, dtype=np.float64, ensure_non_negative=True)
     rows = Rows(held, target, scaled_weights(weight))
     return rows if weight.all() else rows.at(np.flatnonzero(weight))
 

@@ -60,7 +60,7 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
     ValueError, TypeError
         With scikit-learn's own message where it has one; else with the column and the value.
     """
-    X = without_mask(X)
+    X = without_mask(without_tensor(X))
     if nw.dependencies.is_into_dataframe(X):
         try:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -94,6 +94,12 @@ def check_table(estimator: Any, X: Any, *, reset: bool, allow_nan: bool = True) 
     if all_numbers(frame):
         return frame.to_numpy()
     return frame
+
+
+def without_tensor(X: Any) -> Any:
+    """A tensor as an array, which scikit-learn's array_api_dispatch would keep."""
+    is_tensor = hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray)
+    return np.asarray(X) if is_tensor else X
 
 
 def without_mask(X: Any) -> Any:
