@@ -133,6 +133,14 @@ def test_a_test_file_adds_the_test_loss_and_a_page_is_written(folder, capsys):
     assert "Loss by number of training rows" in page
 
 
+def test_no_empty_page_is_left_where_the_diagnosis_fails(folder, capsys):
+    frame = pd.DataFrame({"a": range(60), "target": ["many"] * 59 + ["one"]})
+    frame.to_csv(folder / "rare.csv", index=False)
+    status, _, _ = run(capsys, "rare.csv", "--html", "none.html", *QUICK)
+    assert status == 2
+    assert not (folder / "none.html").exists()
+
+
 def test_json_is_all_of_stdout_and_a_seed_repeats_it(folder, capsys):
     words = ["classes.parquet", "--json", "--seed", "3", *QUICK]
     (status, first, _), (_, second, _) = run(capsys, *words), run(capsys, *words)

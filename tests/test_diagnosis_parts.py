@@ -25,7 +25,14 @@ from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 from sklearn_dl.datasets import make_rings
 from sklearn_dl.diagnosis import brakes as brakes_module
 from sklearn_dl.diagnosis import checks, ledger, reference_models, references, rules, words
-from sklearn_dl.diagnosis.brakes import FEW, Brake, Brakes, brake_settings, try_brakes
+from sklearn_dl.diagnosis.brakes import (
+    FEW,
+    Brake,
+    Brakes,
+    brake_settings,
+    gain_on_held_out,
+    try_brakes,
+)
 from sklearn_dl.diagnosis.fewer_rows import few_rows, half_of
 from sklearn_dl.diagnosis.findings import find
 from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
@@ -759,6 +766,9 @@ def test_brakes_leave_the_optimizer_alone_and_are_only_those_there_is_room_for()
     assert {"optimizer": "adamw", "weight_decay": 2.0} in [params for params, _ in adam]
 
 
+PRIOR_LOSS = 0.7
+
+
 def noise_by_heart():
     X = rng().standard_normal((160, 4))
     y = (X[:, 0] > 0) ^ (rng(1).uniform(size=160) < 0.2)
@@ -773,16 +783,29 @@ def test_the_best_brake_goes_on_to_the_other_folds_and_lowers_the_held_out_loss(
     folds = make_folds(t, 2, task="classification", random_state=rng())
     fits = fit_jobs(jobs_on(folds, net, t), LogLoss())
     beaten, unbeaten = Gap(0.2, 0.01, 1e-9, 0.22), Gap(0.0, 0.01, 0.5, 0.02)
-    found = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.1)
+    found = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.1, PRIOR_LOSS)
     assert found.n_fits == FEW + 1
     assert (found.n_looks, found.n_rows) == (1, len(folds.splits[1][1]))
     assert found.best.gain.value > 2 * found.best.gain.stderr > 0
     assert found.best.gain.df < len(t) / 2  # only of the fold that had no part in choosing it
-    once = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.02)
+    once = try_brakes(subject, fits, t, folds, LogLoss(), beaten, 0.02, PRIOR_LOSS)
     assert (once.n_fits, once.n_looks) == (FEW, FEW)
     assert once.half is not None
-    small = try_brakes(subject, fits, t, folds, LogLoss(), unbeaten, 0.02)
+    small = try_brakes(subject, fits, t, folds, LogLoss(), unbeaten, 0.02, PRIOR_LOSS)
     assert small.half is None
+
+
+def test_a_brake_that_diverges_on_a_fold_gains_no_more_there_than_the_prior():
+    t = table(rng().standard_normal((4, 1)), np.array([0, 1, 0, 1]))
+    rows = np.arange(4)
+    halves = [(rows[2:], rows[:2]), (rows[:2], rows[2:])]
+    none = np.full(2, np.nan)
+    before = [FoldFit(a, b, none, np.array([0.3, 0.4]), np.empty(0)) for a, b in halves]
+    (a, b), (c, d) = halves
+    better = FoldFit(a, b, none, np.array([0.1, 0.2]), np.empty(0))
+    diverged = FoldFit(c, d, none, none, np.empty(0), failure="it diverged")
+    gain = gain_on_held_out(before, [better, diverged], t, PRIOR_LOSS)
+    assert gain.value == pytest.approx((0.2 + 0.35 - PRIOR_LOSS) / 2)
 
 
 UNBEATEN, UNKNOWN = Gap(0.0, 0.05, 0.5, 0.08), Gap(0.05, 0.2, 0.4, 0.4)

@@ -133,7 +133,10 @@ def slow_learner():
 
 
 def test_what_lowers_the_held_out_loss_on_all_folds_is_offered(slow_learner):
-    found = {t.evidence.code: t for t in tried_checks(*slow_learner, margin=0.01, best_rate=0.1)}
+    found = {
+        t.evidence.code: t
+        for t in tried_checks(*slow_learner, margin=0.01, prior_loss=1.0, best_rate=0.1)
+    }
     assert [found[code].evidence.outcome for code in sorted(found)] == [
         "found", "found", "found", "not applicable",
     ]  # fmt: skip
@@ -145,7 +148,7 @@ def test_what_lowers_the_held_out_loss_on_all_folds_is_offered(slow_learner):
 
 
 def test_what_gains_less_than_matters_is_not_offered(slow_learner):
-    found = tried_checks(*slow_learner, margin=10.0, best_rate=None)
+    found = tried_checks(*slow_learner, margin=10.0, prior_loss=1.0, best_rate=None)
     assert [t.evidence.outcome for t in found] == [
         "not applicable", "not found", "not found", "not applicable",
     ]  # fmt: skip

@@ -255,8 +255,11 @@ def _signed(metric: str, values: Any) -> Any:
 def _writable(path: str) -> Path:
     """Found out before the work, not after it."""
     page = Path(path)
+    is_new = not page.exists()
     try:
         page.open("a").close()  # `touch` finds nothing wrong with a folder
+        if is_new:  # no empty page is left where the diagnosis fails
+            page.unlink()
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
     return page

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.fewer_rows import half_of
-from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, at_prior, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.row_losses import RowLoss
 from sklearn_dl.diagnosis.statistics import Estimate, paired_difference
@@ -106,6 +107,7 @@ def try_brakes(
     loss: RowLoss,
     gap: Gap,
     margin: float,
+    prior_loss: float,
     *,
     thorough: bool = False,
     seed: int = 0,
@@ -123,6 +125,8 @@ def try_brakes(
         remedies; where it is shown to be small, the network does not lack rows.
     margin : float
         What a gain must exceed to matter.
+    prior_loss : float
+        L0, what a fit that diverges loses.
     thorough : bool
         Every brake on every fold.
     seed : int
@@ -140,9 +144,10 @@ def try_brakes(
     halved = None
     if thorough or not rules.settled(gap, margin):
         halved = half_of(_job(subject, {}, table, folds, 0), subject, np.random.RandomState(seed))
+    gained = partial(gain_on_held_out, table=table, prior_loss=prior_loss)
     first = fit_jobs(jobs if halved is None else [*jobs, halved], loss)
-    half = None if halved is None else gain_on_held_out([first.pop()], [fits[0]], table)
-    gains = [gain_on_held_out([fits[0]], [fit], table) for fit in first]
+    half = None if halved is None else gained([first.pop()], [fits[0]])
+    gains = [gained([fits[0]], [fit]) for fit in first]
     tried = [
         Brake(params, action, gain) for (params, action), gain in zip(settings, gains, strict=True)
     ]
@@ -156,7 +161,7 @@ def try_brakes(
             n_fits += len(jobs)
             rest = fit_jobs(jobs, loss)
             # The first fold chose it; what it gains is judged by the others.
-            tried[k] = replace(tried[k], gain=gain_on_held_out(fits[1:], rest, table))
+            tried[k] = replace(tried[k], gain=gained(fits[1:], rest))
     if thorough:
         order = sorted(range(len(tried)), key=lambda k: -_value(tried[k].gain))
     went_on = n_fits > len(settings)
@@ -189,10 +194,11 @@ def _job(subject: Subject, params: Params, table: Table, folds: Folds, fold: int
     )[fold]  # fmt: skip
 
 
-def gain_on_held_out(before: Sequence[FoldFit], after: Sequence[FoldFit], table: Table) -> Estimate:
+def gain_on_held_out(
+    before: Sequence[FoldFit], after: Sequence[FoldFit], table: Table, prior_loss: float
+) -> Estimate:
     """Fall of the loss on held-out rows (of the groups or period learnt, where they are apart)."""
-    n = len(table)
-    a, b = by_row(before, n), by_row(after, n)
+    a, b = (by_row(at_prior(fits, prior_loss), len(table)) for fits in (before, after))
     within = len(before[0].inside) > 0
     old, new = (a.inside, b.inside) if within else (a.held_out, b.held_out)
     return paired_difference(old, new, table.loss_weight, table.clusters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "Job",
     "RowLosses",
     "as_prior",
+    "at_prior",
     "by_row",
     "fit_jobs",
     "fit_one",
@@ -327,6 +328,17 @@ def _mean_by_row(parts: Sequence[tuple[Rows, Floats]], n: int) -> Floats:
         np.add.at(count, rows[known], 1)
     mean: Floats = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
     return mean
+
+
+def at_prior(fits: Sequence[FoldFit], loss: float) -> list[FoldFit]:
+    """The same, but that a fit which diverged predicts held-out rows as well as the prior."""
+    return [
+        fit if fit.failure is None else replace(
+            fit, test_losses=np.full(len(fit.test), loss),
+            inside_losses=np.full(len(fit.inside), loss),
+        )
+        for fit in fits
+    ]  # fmt: skip
 
 
 def training_by_fold(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sklearn_dl.diagnosis import rules
 from sklearn_dl.diagnosis.fewer_rows import few_rows
-from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, by_row, fit_jobs, jobs_on
+from sklearn_dl.diagnosis.fold_fits import FoldFit, Job, at_prior, by_row, fit_jobs, jobs_on
 from sklearn_dl.diagnosis.ledger import Split
 from sklearn_dl.diagnosis.references import capped_folds
 from sklearn_dl.diagnosis.row_losses import RowLoss
@@ -451,7 +451,10 @@ class _Bench:
         )[1:]
         self.n_fits += len(jobs)
         n = len(self.table)
-        before, after = by_row(own[1:], n), by_row(fit_jobs(jobs, self.loss), n)
+        before, after = (
+            by_row(at_prior(fits, self.prior_loss), n)
+            for fits in (own[1:], fit_jobs(jobs, self.loss))
+        )
         return paired_difference(
             before.held_out, after.held_out, self.table.loss_weight, self.table.clusters
         )

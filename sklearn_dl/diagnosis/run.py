@@ -267,7 +267,7 @@ class Run:
             return None
         return try_brakes(
             self.subject, fits, self.table, self.folds, self.loss, gap, m,
-            thorough=self.budget == "thorough", seed=self.seed,
+            measured.prior.value, thorough=self.budget == "thorough", seed=self.seed,
         )  # fmt: skip
 
     def closer(self, fits: list[FoldFit], measured: Measured) -> Closer:

@@ -87,7 +87,9 @@ def closer_look(
     inside = _inside(subject, first, learnt)
     saddle = saddle_of(subject, first, table, loss, measured)
     rate, better = rate_check(inside, seed)
-    tried = tried_checks(subject, fits, table, folds, loss, measured.margin, better)
+    tried = tried_checks(
+        subject, fits, table, folds, loss, measured.margin, measured.prior.value, better
+    )
     noise = resilience_checks(first.fitted, learnt, held_out, seed)
     return Closer(
         (saddle.evidence, rate, *(t.evidence for t in tried), *noise),
@@ -280,6 +282,7 @@ def tried_checks(
     folds: Folds,
     loss: RowLoss,
     margin: float,
+    prior_loss: float,
     best_rate: float | None,
 ) -> list[Tried]:
     """DL223 to DL226: each change by itself on every fold, against the user's own fits."""
@@ -292,7 +295,7 @@ def tried_checks(
             folds, subject.with_params(**params), table, fit_prefix=subject.fit_prefix,
             judge_train=False,
         )  # fmt: skip
-        gains[code] = gain_on_held_out(fits, fit_jobs(jobs, loss), table)
+        gains[code] = gain_on_held_out(fits, fit_jobs(jobs, loss), table, prior_loss)
     adjusted = dict(zip(gains, holm([g.p_positive() for g in gains.values()]), strict=True))
     found = []
     for code, question in _QUESTIONS.items():

@@ -188,7 +188,7 @@ def _overconfident(evidence: pd.DataFrame) -> str:
     outcomes, values = _by_code(evidence)
     if outcomes["DL302"] != "found":
         return ""
-    return f"; {values['DL302']:.0%} of that is overconfidence, which calibration removes"
+    return f"; {min(values['DL302'], 1.0):.0%} of that is overconfidence, which calibration removes"
 
 
 def remedy_line(remedy: Remedy) -> str:
