@@ -23,6 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn_dl import DLClassifier, DLRegressor, diagnose
 from sklearn_dl.datasets import make_noisy_classes, make_noisy_numbers
 from sklearn_dl.diagnosis.checks import tail_checks
+from sklearn_dl.diagnosis.findings import with_probes_of
 from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.own_loss import Aim, find_aim, row_loss
 from sklearn_dl.diagnosis.quantiles import (
@@ -173,6 +174,15 @@ def test_heavy_tails_are_found_and_the_verdict_is_asked_again():
     assert outcome(heavy, "DL107") != "not applicable"
     light = diagnose(Ridge(), x, x[:, 0] + g.standard_normal(400), cv=2, budget="quick")
     assert (outcome(light, "DL106"), outcome(light, "DL107")) == ("not found", "not applicable")
+
+
+def test_gains_of_probes_keep_their_size_in_margins_under_another_loss():
+    gap, braking = Gap(0.0, 0.1, 0.5, 0.2), Gap(3.0, 1.0, 0.01, 5.0)
+    squared = Findings(1.0, gap, gap, None, gap, 9.0, 0.8, 0.1, 0.0, 99, braking=braking)
+    absolute = Findings(0.1, gap, gap, None, gap, 1.0, None, None, 0.0, 99)
+    both = with_probes_of(squared, absolute)
+    assert both.braking == Gap(pytest.approx(0.3), pytest.approx(0.1), 0.01, pytest.approx(0.5))
+    assert (both.margin, both.optimization_share, both.calibration) == (0.1, 0.8, None)
 
 
 # --- Ctrl-C ------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sklearn_dl.diagnosis.brakes import Brakes
 from sklearn_dl.diagnosis.gaps import Gap
 from sklearn_dl.diagnosis.ledger import Measured
@@ -9,7 +11,7 @@ from sklearn_dl.diagnosis.probes import Probes
 from sklearn_dl.diagnosis.rules import Findings
 from sklearn_dl.diagnosis.statistics import Estimate
 
-__all__ = ["find"]
+__all__ = ["find", "with_probes_of"]
 
 
 def _as_gap(estimate: Estimate, looks: int = 1) -> Gap:
@@ -43,4 +45,25 @@ def find(
         training_remedy=None if probes is None else _as_gap(probes.best_gain),
         total=claims.get("total"),
         halving=None if brakes is None or brakes.half is None else _as_gap(brakes.half),
+    )
+
+
+def with_probes_of(findings: Findings, judged_anew: Findings) -> Findings:
+    """Gaps in another loss, with what only probes and brakes tell taken over from the first one.
+
+    Their fits are not at hand to be judged anew: a gain of so many margins stays one of so many.
+    """
+    factor = judged_anew.margin / findings.margin
+
+    def taken_over(gap: Gap | None) -> Gap | None:
+        return None if gap is None else gap.times(factor)
+
+    return replace(
+        judged_anew,
+        optimization_share=findings.optimization_share,
+        optimization_share_stderr=findings.optimization_share_stderr,
+        braking=taken_over(findings.braking),
+        calibration=taken_over(findings.calibration),
+        training_remedy=taken_over(findings.training_remedy),
+        halving=taken_over(findings.halving),
     )

@@ -35,6 +35,10 @@ class Gap:
     p: float
     upper: float
 
+    def times(self, factor: float) -> Gap:
+        """The same in another unit."""
+        return Gap(factor * self.value, factor * self.stderr, self.p, factor * self.upper)
+
 
 @dataclass(frozen=True)
 class Shift:

@@ -14,7 +14,7 @@ from sklearn.metrics import check_scoring
 
 from sklearn_dl.diagnosis import checks, references, rules, split_checks
 from sklearn_dl.diagnosis.brakes import Brakes, try_brakes
-from sklearn_dl.diagnosis.findings import find
+from sklearn_dl.diagnosis.findings import find, with_probes_of
 from sklearn_dl.diagnosis.fold_fits import (
     FoldFit,
     as_prior,
@@ -336,10 +336,7 @@ class Run:
             other,
         )
         gaps = find(again, None, findings.diverged_share)
-        same = ("optimization_share", "optimization_share_stderr", "braking", "calibration",
-                "training_remedy", "halving")  # fmt: skip
-        gaps = replace(gaps, **{name: getattr(findings, name) for name in same})
-        verdict = decide(gaps).verdict
+        verdict = decide(with_probes_of(findings, gaps)).verdict
         holds = verdict is decision.verdict
         self.notes.append(
             f"1 % of the rows carry {carried.share:.0%} of the loss; on {other.name} the verdict "
