@@ -381,6 +381,14 @@ def test_a_test_file_with_other_separators_is_read_as_the_training_table(tmp_pat
     assert problem.X["x"].max() == problem.X_test["x"].max() == 1.374
 
 
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "\ufeffsep=;"])
+def test_a_line_that_tells_excel_the_separator_is_no_header(line, tmp_path):
+    (tmp_path / "t.csv").write_text(f"{line}\na;b\n1,5;x\n2,5;y\n", "utf-8")
+    frame = reading.read_table(str(tmp_path / "t.csv"))
+    assert frame.columns.tolist() == ["a", "b"]
+    assert frame["b"].tolist() == ["x", "y"]
+
+
 def test_one_column_needs_no_separator(tmp_path):
     (tmp_path / "one.csv").write_text("target\n1\n2\n", "utf-8-sig")
     assert reading.read_table(str(tmp_path / "one.csv")).columns.tolist() == ["target"]

@@ -104,13 +104,17 @@ def _read_csv(file: Path, remarks: list[str]) -> pd.DataFrame:
 
 
 def _separated(file: Path, encoding: str, remarks: list[str]) -> pd.DataFrame:
-    """By the separator that its header has most of."""
+    """By the separator that its header has most of, or that a line for Excel names before it."""
     header = pd.read_csv(
         file, sep="\0", header=None, nrows=1, dtype=str, quoting=csv.QUOTE_NONE, encoding=encoding
     )
-    bare = re.sub(r'"[^"]*"', "", str(header.iloc[0, 0]))
-    separator = max(SEPARATORS, key=bare.count)  # the first of them where there is none
+    first = str(header.iloc[0, 0])
+    told = re.fullmatch(r'"?sep=(.)"?', first.strip(), re.IGNORECASE)
+    bare = re.sub(r'"[^"]*"', "", first)
+    # the first of them where there is none
+    separator = told[1] if told else max(SEPARATORS, key=bare.count)
     options: dict[str, Any] = {
+        "skiprows": 1 if told else 0,
         "sep": separator,
         "encoding": encoding,
         "low_memory": False,
