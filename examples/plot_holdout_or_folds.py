@@ -2,7 +2,7 @@
 One holdout, five folds or five folds repeated: how much is luck?
 =================================================================
 
-The same network, the same table, and 50 ways to split it. A single holdout of a fifth validates
+The same network, the same table, and 30 ways to split it. A single holdout of a fifth validates
 few rows, and its score depends on which; five folds validate each row once; five folds repeated
 three times average over splits. A test set is left untouched until the end.
 """
@@ -26,7 +26,7 @@ small = {"hidden_layer_sizes": (8,), "max_epochs": 10, "schedule": "cosine", "ba
 model = DLClassifier(**PLAIN | small, learning_rate=3e-2, random_state=0)
 
 # %%
-# 50 splits of each kind: 1,050 fits, trained in stacks.
+# 30 splits of each kind: 630 fits, trained in stacks.
 kinds = {
     "one holdout": lambda seed: StratifiedShuffleSplit(1, test_size=0.2, random_state=seed),
     "5 folds": lambda seed: StratifiedKFold(5, shuffle=True, random_state=seed),
@@ -34,7 +34,7 @@ kinds = {
 }
 with batched_fits():
     means = {
-        kind: [cross_val_score(model, X, y, cv=split(seed)).mean() for seed in range(50)]
+        kind: [cross_val_score(model, X, y, cv=split(seed)).mean() for seed in range(30)]
         for kind, split in kinds.items()
     }
 
@@ -45,7 +45,7 @@ spread = {kind: np.std(scores, ddof=1) for kind, scores in means.items()}
 fig, ax = plt.subplots(layout="constrained")
 rng = np.random.default_rng(0)
 for place, scores in enumerate(means.values()):
-    ax.plot(place + rng.uniform(-0.2, 0.2, 50), scores, "ko", ms=4, alpha=0.4)
+    ax.plot(place + rng.uniform(-0.2, 0.2, 30), scores, "ko", ms=4, alpha=0.4)
 ax.axhline(at_the_end, color="0.5", ls="--", label="test rows, used once")
 ax.set_xticks(range(3), [f"{kind}\nsd {sd:.3f}" for kind, sd in spread.items()])
 ax.set(ylabel="estimated accuracy, one dot a split")

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import cross_val_score
@@ -26,7 +25,5 @@ def test_five_folds_of_a_raw_frame_by_default(
 ) -> None:
     X, y = load(return_X_y=True, as_frame=True)
     with batched_fits():
-        means = [
-            cross_val_score(estimator(random_state=seed), X, y, cv=5).mean() for seed in range(3)
-        ]
-    assert np.mean(means) >= least
+        scores = cross_val_score(estimator(random_state=0), X, y, cv=5)
+    assert scores.mean() >= least

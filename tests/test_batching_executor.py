@@ -172,11 +172,16 @@ def test_ctrl_c_while_workers_train_ends_cleanly():
 
 def long():
     """Trains for some seconds in a stack of ten, so that a worker can be killed meanwhile."""
-    return small(max_epochs=60, batch_size=8, tol=9.0)  # no warning that more would help
+    return small(max_epochs=30, batch_size=8, tol=9.0)  # no warning that more would help
+
+
+@pytest.fixture(scope="module")
+def expected_of_long():
+    return probabilities(long())
 
 
 @contextlib.contextmanager
-def killed(find_pid, after=1.0):
+def killed(find_pid, after=0.3):
     """Kill by signal 9 the process that ``find_pid`` names as soon as it names one."""
     done = threading.Event()
     victims = []
@@ -213,8 +218,7 @@ def test_loky_trains_the_same(expected):
 
 
 @pytest.mark.slow
-def test_loky_with_a_worker_killed_in_the_middle_gives_the_same():
-    alone = probabilities(long())
+def test_loky_with_a_worker_killed_in_the_middle_gives_the_same(expected_of_long):
     with loky_pool(2) as pool:
         pid = pool.submit(os.getpid).result()
         started = threading.Event()
@@ -227,7 +231,7 @@ def test_loky_with_a_worker_killed_in_the_middle_gives_the_same():
             with pytest.warns(RuntimeWarning, match="the executor did not train a stack"):
                 scores = probabilities(long())
     assert victims == [pid]
-    np.testing.assert_allclose(scores, alone, rtol=1e-8)
+    np.testing.assert_allclose(scores, expected_of_long, rtol=1e-8)
     assert sum(batches.stacks) == 11
 
 
@@ -271,8 +275,7 @@ def test_dask_trains_the_same(client, expected):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_dask_with_a_worker_killed_in_the_middle_gives_the_same(client):
-    alone = probabilities(long())
+def test_dask_with_a_worker_killed_in_the_middle_gives_the_same(client, expected_of_long):
     pids = client.run(os.getpid)
 
     def victim():
@@ -282,7 +285,7 @@ def test_dask_with_a_worker_killed_in_the_middle_gives_the_same(client):
     with killed(victim) as victims, batched_fits(executor=client.get_executor()) as batches:
         scores = probabilities(long())
     assert len(victims) == 1
-    np.testing.assert_allclose(scores, alone, rtol=1e-8)
+    np.testing.assert_allclose(scores, expected_of_long, rtol=1e-8)
     assert batches.stacks == [5, 5, 1]
     client.wait_for_workers(2, timeout=60)
     assert visible(client) == ["0", "1"]  # the one that was started anew, too

@@ -26,7 +26,7 @@ from sklearn.utils.estimator_checks import (
 
 from sklearn_dl import PLAIN, DLClassifier, DLRegressor
 
-SHORT = {"max_epochs": 20}
+SHORT = {"max_epochs": 20, "hidden_layer_sizes": (64,)}
 SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 5, "random_state": 0}
 
 # Without early_stopping, augmentation or small batches: they draw rows or numbers per row, so a row
