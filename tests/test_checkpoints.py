@@ -535,6 +535,7 @@ def test_outside_the_context_nothing_is_kept(tmp_path):
     [
         ({"every_epochs": 0}, ValueError, "every_epochs must be at least 1, got 0"),
         ({"every_epochs": 1.5}, TypeError, "every_epochs must be an integer or None, got 1.5"),
+        ({"every_epochs": True}, TypeError, "every_epochs must be an integer or None, got True"),
         ({"every_seconds": -1}, ValueError, "every_seconds must be finite and >= 0, got -1"),
         ({"every_seconds": "60"}, TypeError, "every_seconds must be a number or None, got '60'"),
         ({"directory": __file__}, NotADirectoryError, "needs a directory, but .* is a file"),

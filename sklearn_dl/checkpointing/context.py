@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 import warnings
 from contextvars import Token
 from dataclasses import replace
 from math import isfinite
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -103,12 +102,9 @@ class checkpoints:  # noqa: N801  named as batched_fits is
         every_seconds: float | None = 60.0,
     ) -> None:
         if every_epochs is not None:
-            try:
-                every_epochs = operator.index(every_epochs)
-            except TypeError:
-                raise TypeError(
-                    f"every_epochs must be an integer or None, got {every_epochs!r}"
-                ) from None
+            if isinstance(every_epochs, bool) or not isinstance(every_epochs, Integral):
+                raise TypeError(f"every_epochs must be an integer or None, got {every_epochs!r}")
+            every_epochs = int(every_epochs)
             if every_epochs < 1:
                 raise ValueError(f"every_epochs must be at least 1, got {every_epochs}")
         if every_seconds is not None:
