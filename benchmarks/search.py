@@ -1,8 +1,9 @@
 """Four searches over the same space: held-out score against fits and seconds.
 
 Each table is a parquet file with a column ``target`` in the folder ``--data``. A search sees
-``--rows`` shuffled rows (at most two thirds of them), in three folds, and proposes settings of one
-plain network from `param_space`; its best setting is refitted and judged on up to 4,000 other rows.
+``--rows`` shuffled rows (at most two thirds of them), in three folds, and proposes settings of a
+network from `param_space`, one plain network or with ``--net default`` the estimator's default, an
+ensemble; its best setting is refitted and judged on up to 4,000 other rows.
 All run on one thread inside `batched_fits`, so that Optuna's trials too train their folds together.
 Results are appended to ``--cache``; a run that was cut short goes on from there:
 
@@ -55,6 +56,8 @@ OURS = 25
 STOPS = (10, 25, 50, 100)
 #: Reached: the score lies no more than this share of (TPE - prior) below TPE's.
 TOLERANCE = 0.01
+#: The network whose hyperparameters are sought.
+NETS: dict[str, dict[str, Any]] = {"plain": {"module": "mlp", "batch_size": 128}, "default": {}}
 
 Row = dict[str, Any]
 
@@ -62,7 +65,7 @@ Row = dict[str, Any]
 class Task:
     """The rows of one table and seed, and the network whose hyperparameters are sought."""
 
-    def __init__(self, data: Path, table: str, rows: int, seed: int) -> None:
+    def __init__(self, data: Path, table: str, rows: int, seed: int, net: str) -> None:
         frame = pd.read_parquet(data / f"{table}.parquet")
         target = frame.pop("target")
         self.classes = isinstance(target.dtype, pd.CategoricalDtype)
@@ -75,7 +78,7 @@ class Task:
         self.X, self.y = frame.iloc[train].reset_index(drop=True), y[train]
         self.X_test, self.y_test = frame.iloc[test].reset_index(drop=True), y[test]
         kind = DLClassifier if self.classes else DLRegressor
-        self.net = kind(module="mlp", batch_size=128, random_state=seed)
+        self.net = kind(**NETS[net], random_state=seed)
         self.space = param_space(self.net)
         folds = StratifiedKFold if self.classes else KFold
         self.cv = folds(N_SPLITS, shuffle=True, random_state=seed)
@@ -259,6 +262,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--net", choices=list(NETS), default="plain")
     parser.add_argument("--minutes", type=float, default=np.inf, help="begin no run after these")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -266,15 +270,16 @@ def main() -> None:
     if options.cache.exists():
         for line in options.cache.read_text("utf-8").splitlines():
             row = json.loads(line)
-            if row["rows"] == options.rows:
+            if (row["rows"], row.get("net", "plain")) == (options.rows, options.net):
                 done[row["table"], row["seed"], row["method"]] = row
     begun = time.monotonic()
     for key in wanted(options.tables, options.seeds, options.methods):
         if key in done or time.monotonic() - begun > 60 * options.minutes:
             continue
         table, seed, method = key
-        row = run(Task(options.data, table, options.rows, seed), method)
-        done[key] = {"table": table, "seed": seed, "method": method, "rows": options.rows, **row}
+        row = run(Task(options.data, table, options.rows, seed, options.net), method)
+        about = {"rows": options.rows, "net": options.net}
+        done[key] = {"table": table, "seed": seed, "method": method, **about, **row}
         with options.cache.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[key], default=float) + "\n")
         last = row["stops"][-1]
